@@ -1,0 +1,138 @@
+"""What each arm is taught: the annotations, less what the arm takes away.
+
+``cot`` teaches reasoning and verdict; ``verdict-only`` the verdict; ``style-only`` the expert's
+way of talking with verdicts decoupled from the passage; ``shuffled`` another passage's annotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cqa_helpers.prompts import Dialect, FormName, completions, questions
+from cqa_helpers.records import Annotation, Passage
+from cqa_helpers.taxonomy import Taxonomy
+
+FORM_OF_ARM: Mapping[str, FormName] = {
+    "cot": "reason-first",
+    "verdict-only": "verdict-only",
+    "style-only": "reason-first",
+    "shuffled": "reason-first",
+}
+
+
+class ArmError(ValueError):
+    """An arm cannot be built from the annotations at hand."""
+
+
+class TrainingRow(NamedTuple):
+    """One supervised example: the loss is on the completion alone."""
+
+    item_id: str
+    prompt: str
+    completion: str
+
+
+def rows(
+    arm: str,
+    n: int,
+    seed: int,
+    annotations: Sequence[Annotation],
+    passages: Mapping[str, Passage],
+    taxonomy: Taxonomy,
+    dialect: Dialect,
+) -> list[TrainingRow]:
+    """Return the training rows of an arm at size n, in an order fixed by the seed.
+
+    Smaller sizes are nested in larger ones for the same seed.
+
+    Raises
+    ------
+    ArmError
+        Fewer annotations than n, or none for an annotated passage's text.
+    """
+    chosen = _of_arm(arm, annotations)
+    if len(chosen) < n:
+        raise ArmError(f"arm {arm!r} asks for {n} annotations and there are {len(chosen)}.")
+    rng = np.random.default_rng([seed, 1])
+    chosen = [chosen[i] for i in rng.permutation(len(chosen))[:n]]
+    texts = [a.passage_id for a in chosen]
+    if arm == "shuffled":
+        chosen = _borrowed(chosen, rng)
+    elif arm == "style-only" and all(a.meta.get("arm", "cot") == "cot" for a in chosen):
+        chosen = _decoupled(chosen, rng)
+    form = FORM_OF_ARM[arm]
+    made = []
+    for passage_id, annotation in zip(texts, chosen, strict=True):
+        if passage_id not in passages:
+            raise ArmError(f"annotation {annotation.id}: no passage {passage_id!r}.")
+        asked = {
+            q.dimensions: q.prompt
+            for q in questions([passages[passage_id]], taxonomy, dialect, form)
+        }
+        for dimensions, completion in completions(annotation, taxonomy, dialect, form):
+            made.append(TrainingRow(passage_id, asked[dimensions], completion))
+    return made
+
+
+def _of_arm(arm: str, annotations: Sequence[Annotation]) -> list[Annotation]:
+    own = [a for a in annotations if a.meta.get("arm", "cot") == arm]
+    return own or [a for a in annotations if a.meta.get("arm", "cot") == "cot"]
+
+
+def _verdicts(annotations: Sequence[Annotation]) -> np.ndarray:
+    names = sorted({j.dimension for a in annotations for j in a.judgements})
+    table = np.full((len(annotations), len(names)), np.nan)
+    for i, annotation in enumerate(annotations):
+        for judgement in annotation.judgements:
+            table[i, names.index(judgement.dimension)] = judgement.value
+    return table
+
+
+def _borrowed(annotations: Sequence[Annotation], rng: np.random.Generator) -> list[Annotation]:
+    """Give each passage another one's annotation, with the least association by chance.
+
+    A single random permutation of 100 leaves a correlation of about 0.1 between a passage's own
+    and its borrowed verdicts; the best of 200 leaves next to none.
+    """
+    if len(annotations) < 2:
+        raise ArmError("arm 'shuffled' needs at least two annotations.")
+    own = np.nan_to_num(_verdicts(annotations) - np.nanmean(_verdicts(annotations), axis=0))
+    best, least = None, np.inf
+    for _ in range(200):
+        order = rng.permutation(len(annotations))
+        # A cyclic shift of a random order leaves nobody with his own.
+        shift = np.empty_like(order)
+        shift[order] = np.roll(order, 1)
+        association = np.abs((own * own[shift]).sum(axis=0)).max()
+        if association < least:
+            best, least = shift, association
+    assert best is not None
+    return [annotations[i] for i in best]
+
+
+def _decoupled(annotations: Sequence[Annotation], rng: np.random.Generator) -> list[Annotation]:
+    """Keep the reasoning and flip exactly half of the verdicts in each (dimension, value) cell."""
+    table = _verdicts(annotations)
+    names = sorted({j.dimension for a in annotations for j in a.judgements})
+    flipped = np.zeros(table.shape, dtype=bool)
+    for d in range(len(names)):
+        for value in np.unique(table[~np.isnan(table[:, d]), d]):
+            cell = rng.permutation(np.flatnonzero(table[:, d] == value))
+            flipped[cell[: len(cell) // 2], d] = True
+    low, high = int(np.nanmin(table)), int(np.nanmax(table))
+    return [
+        annotation.model_copy(
+            update={
+                "judgements": tuple(
+                    j.model_copy(update={"value": low + high - j.value})
+                    if flipped[i, names.index(j.dimension)]
+                    else j
+                    for j in annotation.judgements
+                )
+            }
+        )
+        for i, annotation in enumerate(annotations)
+    ]

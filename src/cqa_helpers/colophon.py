@@ -1,0 +1,146 @@
+"""What a report says of its own making: status, date, commit, time, cost, versions, data."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from cqa_helpers.params import Params
+from cqa_helpers.variables import MISSING, escape, in_words, number_text
+
+# The band that every page carries, and the sentence that explains it.
+STATUS = {
+    "simulated": (
+        "Simulated rehearsal",
+        "Everything in this run is simulated: passages, experts, raters and the reference judge. "
+        "It shows that the pipeline, the controls and the measures behave. It is no evidence "
+        "about real models or real literature.",
+    ),
+    "public-replay": (
+        "Public data replay",
+        "This run replays verdicts that real experts gave and others published. It is a real "
+        "result on real people's judgments, but not the funded study: its passages, experts and "
+        "tests are those of the public data.",
+    ),
+    "funded-study": (
+        "Funded study",
+        "This run is the funded study: the team's own annotated passages, and ratings by "
+        "independent professionals.",
+    ),
+}
+# What the table of notebooks shows of each provenance block.
+ROWS = (
+    ("Started", "started"),
+    ("Commit", "git_commit"),
+    ("Uncommitted changes", "git_dirty"),
+    ("Params hash", "params_hash"),
+    ("Python", "python"),
+    ("Model", "model"),
+    ("Revision", "revision"),
+    ("Device", "device"),
+    ("Seeds", "seeds"),
+    ("Wall time, s", "wall_seconds"),
+    ("Tokens", "tokens"),
+    ("Cost, USD", "cost_usd"),
+)
+
+
+def day(results: Mapping[str, Any]) -> str:
+    """Return a run's date as a reader writes it: its last start, or else its commit's date."""
+    blocks = [section["provenance"] for section in results.values()]
+    days = [block.get("started") or block.get("git_date") for block in blocks]
+    last = max((str(found)[:10] for found in days if found), default=None)
+    if last is None:
+        return "undated"
+    date = datetime.date.fromisoformat(last)
+    return f"{date.day} {date:%B %Y}"
+
+
+def commit(results: Mapping[str, Any]) -> str:
+    """Return the commit, or commits, that a run was made from, and whether files differed."""
+    blocks = [section["provenance"] for section in results.values()]
+    commits = sorted({b["git_commit"][:9] for b in blocks if b.get("git_commit")})
+    named = ", ".join(commits) or "no commit"
+    dirty = any(block.get("git_dirty") for block in blocks)
+    return f"{named} with uncommitted changes" if dirty else named
+
+
+def run_words(settings: Params, results: Mapping[str, Any], renderer: str) -> dict[str, str]:
+    """Return what pages say about the run as a whole: ``{{< var run.* >}}``."""
+    blocks = [section["provenance"] for section in results.values()]
+
+    def total(key: str) -> str:
+        known = [block[key] for block in blocks if block.get(key) is not None]
+        return number_text(sum(known)) if known else MISSING
+
+    band, sentence = STATUS[settings.status]
+    return {
+        "title": escape(settings.title),
+        "profile": settings.profile,
+        "status": settings.status,
+        "band": band,
+        "status-sentence": sentence,
+        "date": day(results),
+        "commit": commit(results),
+        "renderer": escape(renderer),
+        "wall-seconds": total("wall_seconds"),
+        "tokens": total("tokens"),
+        "cost-usd": total("cost_usd"),
+    }
+
+
+def _table(head: list[str], rows: list[list[str]], caption: str, label: str) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + ":--|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + f"\n\n: {caption} {{#{label}}}\n"
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if key == "git_commit":
+        return f"`{value[:9]}`"
+    if key == "params_hash":
+        return f"`{value}`"
+    words = in_words(value)
+    return words if isinstance(words, str) else escape(str(value))
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """Return the provenance tables in Markdown: notebooks, library versions, data files."""
+    blocks = {name: section["provenance"] for name, section in results.items()}
+    short = [name.split("-", 1)[0] + " " + name.split("-", 1)[-1] for name in blocks]
+    rows = [
+        [title, *(_cell(key, block.get(key)) for block in blocks.values())]
+        for title, key in ROWS
+        if any(block.get(key) is not None for block in blocks.values())
+    ]
+    made = _table(["", *short], rows, "Where each notebook's numbers came from.", "tbl-provenance")
+    versions = {
+        name: number
+        for block in blocks.values()
+        for name, number in block.get("versions", {}).items()
+        if number
+    }
+    if versions:
+        made += "\n" + _table(
+            ["Library", "Version"],
+            [[escape(name), escape(versions[name])] for name in sorted(versions)],
+            "Library versions that touched a number.",
+            "tbl-versions",
+        )
+    hashes = {
+        file: sha
+        for block in blocks.values()
+        for file, sha in block.get("data_hashes", {}).items()
+        if sha
+    }
+    if hashes:
+        made += "\n" + _table(
+            ["File", "sha256, first 16 digits"],
+            [[escape(file), f"`{hashes[file][:16]}`"] for file in sorted(hashes)],
+            "Data files that this run read.",
+            "tbl-data",
+        )
+    return made

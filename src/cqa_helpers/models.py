@@ -1,0 +1,255 @@
+"""Local causal language models: load, sample, and read probabilities off them.
+
+torch and transformers are imported when first needed: a profile without local models never pays
+for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cqa_helpers import paths
+from cqa_helpers.params import Models, fingerprint
+from cqa_helpers.provenance import sha256
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ModelError(RuntimeError):
+    """A model cannot be loaded as the params ask."""
+
+
+class LocalModel(NamedTuple):
+    """A loaded model, its tokenizer, and what identifies its weights."""
+
+    model: Any
+    tokenizer: Any
+    identity: str
+
+
+class Spot(NamedTuple):
+    """A place in a text where a word from a closed set stands: the text before it."""
+
+    row: int
+    context: str
+
+
+def load(spec: Models, base: str | None = None) -> LocalModel:
+    """Load a base model in the declared precision.
+
+    ``base`` overrides ``spec.base``; a path below the repository is loaded from disk, all else
+    is a hub id at ``spec.revision``.
+
+    Raises
+    ------
+    ModelError
+        Not on disk and not to be had from the hub, or the device or precision is not there.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(spec.threads)
+    name = base or spec.base
+    folder = paths.root() / name
+    where, revision = (str(folder), None) if folder.is_dir() else (name, spec.revision)
+    device = device_of(spec)
+    options: dict[str, Any] = {"revision": revision, "dtype": dtype_of(spec)}
+    if spec.precision == "nf4":
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        options["device_map"] = {"": device}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, padding_side="left")
+        model = AutoModelForCausalLM.from_pretrained(where, **options)
+    except OSError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"Base model {name!r} is neither a folder of the repository nor to be had from the "
+            f"hub ({first}). Give a local folder in models.base, or connect to the network."
+        ) from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if spec.precision != "nf4":
+        model = model.to(device)
+    model.eval()
+    return LocalModel(model, tokenizer, identity(spec, base))
+
+
+def identity(spec: Models, base: str | None = None) -> str:
+    """Return what identifies a base: name, and sha256 of its weights or the hub revision."""
+    name = base or spec.base
+    weights = paths.root() / name / "model.safetensors"
+    tag = sha256(weights)[:16] if weights.is_file() else (spec.revision or "unpinned")
+    return f"{name}@{tag}/{spec.precision}"
+
+
+def device_of(spec: Models) -> str:
+    """Return the device to use: ``cuda`` or ``cpu``.
+
+    Raises
+    ------
+    ModelError
+        ``cuda`` is asked for and there is none.
+    """
+    import torch
+
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("models.device is cuda and this machine has no CUDA device.")
+    if spec.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return spec.device
+
+
+def dtype_of(spec: Models) -> torch.dtype:
+    """Return the dtype of the weights that are not quantised."""
+    import torch
+
+    return torch.float32 if spec.precision == "float32" else torch.bfloat16
+
+
+def batches(n: int, size: int) -> Iterator[slice]:
+    """Yield slices that cut n rows into batches, always in the same places."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def sample(
+    local: LocalModel,
+    prompts: Sequence[str],
+    *,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+) -> list[str]:
+    """Complete a batch of prompts; temperature 0 is greedy.
+
+    Equal prompts in equal order with an equal seed give equal texts on one device.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    inputs = encode(local, prompts)
+    config = GenerationConfig(
+        do_sample=temperature > 0,
+        temperature=temperature if temperature > 0 else 1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=max_new_tokens,
+        pad_token_id=local.tokenizer.pad_token_id,
+        eos_token_id=local.tokenizer.eos_token_id,
+        bos_token_id=local.tokenizer.bos_token_id,
+    )
+    torch.manual_seed(seed)
+    with torch.inference_mode():
+        output = local.model.generate(**inputs, generation_config=config)
+    new = output[:, inputs["input_ids"].shape[1] :]
+    return [text.strip() for text in _decode(local, new)]
+
+
+def choice_probabilities(
+    local: LocalModel, spots: Sequence[Spot], words: Sequence[str], batch_size: int
+) -> np.ndarray:
+    """Return P(last word | context, one of the two words) at each spot, shape (spots,).
+
+    Both words are tokenised in place; the probability is that of the first token in which they
+    differ, renormalised over the two (exact where each word is one token there; our choice).
+    Spots of one row are read off one forward pass where they share a prefix.
+    """
+    import torch
+
+    low, high = words
+    tokenise = local.tokenizer
+    prepared = []
+    for spot in spots:
+        a = tokenise(spot.context + low)["input_ids"]
+        b = tokenise(spot.context + high)["input_ids"]
+        at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
+        if at is None:
+            raise ModelError(f"The tokenizer does not tell {low!r} from {high!r} in place.")
+        prepared.append((a[:at], a[at], b[at]))
+    sequences, homes = _share_prefixes([spot.row for spot in spots], [p[0] for p in prepared])
+    result = np.empty(len(spots))
+    pad = tokenise.pad_token_id
+    device = local.model.device
+    for batch in batches(len(sequences), batch_size):
+        chunk = sequences[batch]
+        width = max(map(len, chunk))
+        ids = torch.full((len(chunk), width), pad)
+        mask = torch.zeros((len(chunk), width), dtype=torch.long)
+        for r, sequence in enumerate(chunk):
+            ids[r, : len(sequence)] = torch.tensor(sequence)
+            mask[r, : len(sequence)] = 1
+        mine = [i for i, home in enumerate(homes) if batch.start <= home < batch.stop]
+        ends = sorted({len(prepared[i][0]) - 1 for i in mine})
+        with torch.inference_mode():
+            logits = local.model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                logits_to_keep=torch.tensor(ends, device=device),
+            ).logits.float()
+        for i in mine:
+            prefix, token_low, token_high = prepared[i]
+            row = logits[homes[i] - batch.start, ends.index(len(prefix) - 1)]
+            result[i] = torch.sigmoid(row[token_high] - row[token_low]).item()
+    return result
+
+
+def encode(local: LocalModel, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return padded ids and mask on the model's device."""
+    out = local.tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left")
+    return {k: out[k].to(local.model.device) for k in ("input_ids", "attention_mask")}
+
+
+def weights_identity(folder: Path) -> str:
+    """Return the first 16 hexadecimal digits of the sha256 of an adapter's weights."""
+    return sha256(folder / "adapter_model.safetensors")[:16]
+
+
+def quiet() -> None:
+    """Keep hub and tokenizer chatter out of notebooks; call before transformers is imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def seed_of(*parts: object) -> int:
+    """Return a 31-bit seed from whatever names a draw, the same on every machine."""
+    return int(fingerprint([str(part) for part in parts])[:8], 16) & 0x7FFFFFFF
+
+
+def _decode(local: LocalModel, ids: torch.Tensor) -> list[str]:
+    return local.tokenizer.batch_decode(
+        ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+
+
+def _share_prefixes(
+    rows: Sequence[int], prefixes: Sequence[list[int]]
+) -> tuple[list[list[int]], list[int]]:
+    """Return the sequences to run and, for each prefix, which one it is read off."""
+    sequences: list[list[int]] = []
+    homes = [0] * len(prefixes)
+    owner: list[int] = []
+    for i in sorted(range(len(prefixes)), key=lambda i: (rows[i], -len(prefixes[i]))):
+        last = len(sequences) - 1
+        prefix = prefixes[i]
+        if last >= 0 and owner[last] == rows[i] and sequences[last][: len(prefix)] == prefix:
+            homes[i] = last
+            continue
+        sequences.append(prefix)
+        owner.append(rows[i])
+        homes[i] = len(sequences) - 1
+    return sequences, homes

@@ -1,0 +1,210 @@
+"""How a passage is put to a model, and how its answer is read.
+
+A *dialect* is data (``data/prompts/<id>.yaml``): the prompt, the head of a dimension's section,
+the verdict's marker and words. Rendering and parsing use the same templates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cqa_helpers import paths
+from cqa_helpers.records import Annotation, Constraints, Judgement, Passage, Status
+from cqa_helpers.taxonomy import Dimension, Taxonomy
+
+FormName = Literal["reason-first", "verdict-only"]
+
+
+class DialectError(ValueError):
+    """A dialect file is missing or does not say what is needed."""
+
+
+class Form(BaseModel):
+    """One way of answering: with the reasoning before the verdict, or the verdict alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    prompt: str
+    head: str
+    verdict: str
+    with_reason: bool
+    closing: str
+
+
+class Dialect(BaseModel):
+    """The templates of one prompt language."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str
+    unit: Literal["passage", "dimension"]
+    forms: dict[FormName, Form]
+    words: dict[int, str]
+    neutral: str
+    constrained: str
+
+    @property
+    def scale(self) -> str:
+        """Return the verdict scale, as in ``"0-1"``."""
+        return f"{min(self.words)}-{max(self.words)}"
+
+
+class Question(NamedTuple):
+    """One prompt: a passage and the dimensions its answer must speak of."""
+
+    item_id: str
+    dimensions: tuple[str, ...]
+    prompt: str
+
+
+class Answer(NamedTuple):
+    """What was read from a completion about one dimension.
+
+    ``start`` is the character at which the verdict's word begins, or None if there is none.
+    """
+
+    dimension: str
+    value: int | None
+    reason: str
+    status: Status
+    start: int | None
+
+
+def load_dialect(name: str) -> Dialect:
+    """Read ``data/prompts/<name>.yaml``.
+
+    Raises
+    ------
+    DialectError
+        No such dialect, or a field is missing or unknown.
+    """
+    folder = paths.root() / "data" / "prompts"
+    path: Path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise DialectError(f"No dialect {name!r} in {folder}. There are: {known}.")
+    try:
+        return Dialect.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise DialectError(f"{path}: {error}") from None
+
+
+def questions(
+    passages: Sequence[Passage], taxonomy: Taxonomy, dialect: Dialect, form: FormName
+) -> list[Question]:
+    """Return the prompts that ask for every dimension of every passage that has a text."""
+    asked = []
+    template = dialect.forms[form].prompt
+    for passage in passages:
+        if passage.text is None:
+            continue
+        for group in _groups(taxonomy, dialect):
+            question = " ".join(d.question.en for d in group)
+            prompt = _fill(template, passage=passage.text, question=question)
+            asked.append(Question(passage.id, tuple(d.id for d in group), prompt))
+    return asked
+
+
+def completions(
+    annotation: Annotation, taxonomy: Taxonomy, dialect: Dialect, form: FormName
+) -> list[tuple[tuple[str, ...], str]]:
+    """Return an annotation as the answers a model should learn: (dimensions, text) each."""
+    judged = {j.dimension: j for j in annotation.judgements}
+    answers = []
+    for group in _groups(taxonomy, dialect):
+        known = [judged[d.id] for d in group if d.id in judged]
+        if not known:
+            continue
+        parts = [_section(j, dialect, form) for j in known]
+        parts.append(_fill(dialect.forms[form].closing, summary=annotation.summary))
+        text = " " + " ".join(part for part in parts if part)
+        answers.append((tuple(d.id for d in group), text))
+    return answers
+
+
+def parse(
+    text: str, dimensions: Sequence[str], dialect: Dialect, form: FormName
+) -> list[Answer]:
+    """Read the verdict on each dimension from a completion.
+
+    The last verdict within a dimension's own section counts, so that a quoted rubric does not.
+    What is not there is ``unparsed``, never a value.
+    """
+    shape = dialect.forms[form]
+    words = {word: value for value, word in dialect.words.items()}
+    choice = "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))
+    before, after = shape.verdict.split("{verdict}")
+    pattern = re.compile(
+        re.escape(before) + rf"(?P<word>{choice})(?!\w)" + re.escape(after), re.IGNORECASE
+    )
+    sections = _sections(text, dimensions, shape)
+    answers = []
+    for dimension in dimensions:
+        span = sections.get(dimension)
+        last = None if span is None else _last(pattern, text, *span)
+        if span is None or last is None:
+            said = "" if span is None else text[slice(*span)].strip()
+            answers.append(Answer(dimension, None, said, "unparsed", None))
+            continue
+        reason = text[span[0] : last.start()].strip()
+        value = words[_as_written(last["word"], words)]
+        answers.append(Answer(dimension, value, reason, "ok", last.start("word")))
+    return answers
+
+
+def prefix(dialect: Dialect, constraints: Constraints | None) -> str:
+    """Return the text before a passage: neutral, or the constraints it was to meet."""
+    if constraints is None:
+        return dialect.neutral
+    return _fill(dialect.constrained, **constraints.model_dump())
+
+
+def _groups(taxonomy: Taxonomy, dialect: Dialect) -> list[tuple[Dimension, ...]]:
+    whole = tuple(taxonomy.dimensions)
+    return [whole] if dialect.unit == "passage" else [(d,) for d in whole]
+
+
+def _section(judgement: Judgement, dialect: Dialect, form: FormName) -> str:
+    shape = dialect.forms[form]
+    parts = [
+        _fill(shape.head, dimension=judgement.dimension),
+        judgement.reason if shape.with_reason else "",
+        _fill(shape.verdict, verdict=dialect.words[judgement.value]),
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _sections(text: str, dimensions: Sequence[str], shape: Form) -> dict[str, tuple[int, int]]:
+    if not shape.head:
+        return {dimensions[0]: (0, len(text))}
+    heads = [_fill(shape.head, dimension=d) for d in dimensions]
+    starts: dict[str, tuple[int, int]] = {}
+    at = 0
+    for dimension, head in zip(dimensions, heads, strict=True):
+        match = re.compile(r"(?<!\S)" + re.escape(head)).search(text, at)
+        if match:
+            starts[dimension] = (match.start(), match.end())
+            at = match.end()
+    order = [d for d in dimensions if d in starts]
+    ends = [starts[d][0] for d in order[1:]] + [len(text)]
+    return {d: (starts[d][1], end) for d, end in zip(order, ends, strict=True)}
+
+
+def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:
+    found = None
+    for found in pattern.finditer(text, start, end):  # noqa: B007
+        pass
+    return found
+
+
+def _as_written(word: str, words: dict[str, int]) -> str:
+    return next(w for w in words if w.lower() == word.lower())
+
+
+def _fill(template: str, **values: str) -> str:
+    # One pass, so that braces inside a passage are text and not a template.
+    return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], m[0]), template)

@@ -1,0 +1,239 @@
+"""Simulated people with declared accuracy and noise: annotators, a panel, a reference, raters.
+
+Nobody here is an expert. The annotations for training are free of noise (each verdict is the
+planted truth) except the imitator's, whose verdicts are decoupled from it on purpose; panel,
+reference and raters err at the rates their parameters declare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit
+from scipy.stats import norm
+
+from cqa_helpers.records import Annotation, Judgement, Verdict
+from cqa_helpers.rehearsal import grammar as g
+from cqa_helpers.rehearsal import voices
+from cqa_helpers.rehearsal.world import Dice, Story
+
+
+@dataclass(frozen=True)
+class RatingNoise:
+    """How simulated raters score an unsigned diagnosis from 1 to 5; all on the latent scale.
+
+    latent = base + gain x (share of verdicts that are right) + severity of the rater
+    + effect of the passage + noise, rounded and cut to 1..5.
+    """
+
+    base: float = 1.0
+    gain: float = 3.6
+    rater_sd: float = 0.4
+    passage_sd: float = 0.3
+    noise_sd: float = 0.7
+
+
+DEFAULT_NOISE = RatingNoise()
+
+
+class Diagnosis(NamedTuple):
+    """What a rater sees behind a code: the passage and the verdict on each dimension."""
+
+    passage_id: str
+    values: Mapping[str, int | None]
+
+
+def _annotation(
+    story: Story,
+    values: Mapping[str, int],
+    voice: voices.Voice,
+    dice: Dice,
+    expert: str,
+    arm: str,
+) -> Annotation:
+    judgements = []
+    for d in g.DIMENSIONS:
+        note = story.note(d)
+        # The standard that makes this verdict follow from an accurate note: the true one where
+        # the verdict is true.
+        standard = note.answer if values[d] else not note.answer
+        text = voices.reason(voices.Opinion(note, standard), dice.pick(voices.AIMS[d]), voice, dice)
+        judgements.append(Judgement(dimension=d, value=values[d], reason=text))
+    return Annotation(
+        id=f"{arm}-{voice}-{story.id}",
+        passage_id=story.id,
+        protocol="bc",
+        expert_id=expert,
+        engineer_id="simulated-engineer",
+        cot_body=" ".join(
+            voices.section(j.dimension, j.reason, j.value, voice) for j in judgements
+        ),
+        summary=voices.summary(values),
+        judgements=tuple(judgements),
+        meta={"arm": arm, "voice": voice},
+    )
+
+
+def annotate(stories: Sequence[Story], seed: int, voice: voices.Voice = "a") -> list[Annotation]:
+    """Return the simulated expert's annotations: right note, true standard, true verdict.
+
+    ``cot_body`` holds the sections, ``summary`` the overall score; the completion to train on is
+    ``f"{cot_body} {summary} </s>"``. A judgement's reason leaves out dimension and verdict.
+    """
+    dice = Dice(np.random.default_rng(seed))
+    expert = f"simulated-expert-{voice}"
+    return [_annotation(s, s.truth, voice, dice, expert, "cot") for s in stories]
+
+
+def decoupled_values(stories: Sequence[Story], rng: np.random.Generator) -> list[dict[str, int]]:
+    """Return verdicts decoupled from truth: in each dimension x subtype x truth cell half flip.
+
+    Stratified because a plain shuffle can leave a polarity behind, which then looks like
+    (inverted) judgement. Of cells with an odd count every other one rounds up.
+    """
+    values = [dict(s.truth) for s in stories]
+    for d in g.DIMENSIONS:
+        odd = int(rng.integers(2))
+        for subtype in "ab":
+            for truth in (0, 1):
+                cell = [
+                    i for i, s in enumerate(stories)
+                    if s.subtypes[d] == subtype and s.truth[d] == truth
+                ]  # fmt: skip
+                flips = len(cell) // 2
+                if len(cell) % 2:
+                    flips += odd
+                    odd = 1 - odd
+                for i in rng.permutation(cell)[:flips]:
+                    values[int(i)][d] = 1 - truth
+    return values
+
+
+def imitate(stories: Sequence[Story], seed: int, voice: voices.Voice = "a") -> list[Annotation]:
+    """Return style-only annotations: right note, same voice, coherent, verdict decoupled.
+
+    The imitator names the observation that bears on the dimension, then argues from a standard
+    that is the expert's for half of each cell and the opposite for the other half.
+    """
+    rng = np.random.default_rng(seed)
+    values = decoupled_values(stories, rng)
+    dice = Dice(rng)
+    return [
+        _annotation(s, own, voice, dice, "simulated-imitator", "style-only")
+        for s, own in zip(stories, values, strict=True)
+    ]
+
+
+def _reason(story: Story, dimension: str) -> str:
+    return story.note(dimension).wordings[0]
+
+
+def panel(
+    stories: Sequence[Story], n_experts: int = 3, accuracy: float = 0.93, seed: int = 0
+) -> list[Verdict]:
+    """Return the verdicts of simulated experts who err independently at ``1 - accuracy``."""
+    _check_accuracy(accuracy)
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(1, n_experts + 1):
+        for story in stories:
+            for d in g.DIMENSIONS:
+                right = rng.random() < accuracy
+                value = story.truth[d] if right else 1 - story.truth[d]
+                rows.append(
+                    Verdict(
+                        item_id=story.id,
+                        dimension=d,
+                        judge_id=f"expert-{number}",
+                        value=value,
+                        reason=_reason(story, d) if right else "a hasty reading",
+                        meta={"simulated": True},
+                    )
+                )
+    return rows
+
+
+def reference(stories: Sequence[Story], accuracy: float = 0.75, seed: int = 0) -> list[Verdict]:
+    """Return the verdicts of a simulated reference judge (where GPT-4 will stand), with P(good).
+
+    Evidence is Gaussian with unit variance around +m for good and -m for violated, m chosen so
+    that its sign is right with probability ``accuracy``; the probability is the posterior under
+    even odds, ``expit(2 m evidence)``, so the simulated judge is calibrated.
+    """
+    _check_accuracy(accuracy)
+    rng = np.random.default_rng(seed)
+    strength = float(norm.ppf(accuracy))
+    rows = []
+    for story in stories:
+        for d in g.DIMENSIONS:
+            centre = strength if story.truth[d] else -strength
+            probability = float(expit(2 * strength * (centre + rng.standard_normal())))
+            value = int(probability >= 0.5)
+            rows.append(
+                Verdict(
+                    item_id=story.id,
+                    dimension=d,
+                    judge_id="reference",
+                    value=value,
+                    probability=probability,
+                    reason=f"the {d} of this tale {'convinces' if value else 'fails to convince'}",
+                    meta={"simulated": True},
+                )
+            )
+    return rows
+
+
+def _check_accuracy(accuracy: float) -> None:
+    if not 0.5 < accuracy < 1:
+        raise ValueError(f"accuracy is {accuracy}: give a share above 0.5 and below 1")
+
+
+def rate(
+    diagnoses: Mapping[str, Diagnosis],
+    truth: Mapping[str, Mapping[str, int]],
+    n_raters: int = 3,
+    noise: RatingNoise = DEFAULT_NOISE,
+    seed: int = 0,
+) -> list[Verdict]:
+    """Return simulated ratings of unsigned diagnoses, one row a rater and code.
+
+    ``truth`` gives the planted truth by passage id and dimension. A missing verdict is not
+    right: the rater reads a diagnosis that does not judge the dimension. Raters know no judge.
+
+    Raises
+    ------
+    KeyError
+        A diagnosis is of a passage without known truth.
+    """
+    unknown = sorted({d.passage_id for d in diagnoses.values()} - set(truth))
+    if unknown:
+        raise KeyError(f"no planted truth for passage(s) {unknown}: pass the truth of each")
+    rng = np.random.default_rng(seed)
+    passages = sorted({d.passage_id for d in diagnoses.values()})
+    effects = dict(
+        zip(passages, noise.passage_sd * rng.standard_normal(len(passages)), strict=True)
+    )
+    severities = noise.rater_sd * rng.standard_normal(n_raters)
+    rows = []
+    for number, severity in enumerate(severities, start=1):
+        # Sorted, so that the order in which packets were made changes nothing.
+        for code in sorted(diagnoses):
+            passage, values = diagnoses[code]
+            key = truth[passage]
+            share = np.mean([values.get(d) == key[d] for d in key])
+            latent = noise.base + noise.gain * share + severity + effects[passage]
+            latent += noise.noise_sd * rng.standard_normal()
+            rows.append(
+                Verdict(
+                    item_id=code,
+                    dimension="diagnosis",
+                    judge_id=f"rater-{number}",
+                    value=int(np.clip(np.rint(latent), 1, 5)),
+                    scale="1-5",
+                    meta={"simulated": True},
+                )
+            )
+    return rows

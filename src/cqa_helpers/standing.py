@@ -1,0 +1,242 @@
+"""Where each judge stands: the table of judges, its order and its headline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from cqa_helpers import calibration
+from cqa_helpers.agreement import Interval
+from cqa_helpers.contrasts import consensus, own_kappa
+from cqa_helpers.corpus import Corpus
+from cqa_helpers.pairing import EXPERTS, cells, ok_rows, pairs
+from cqa_helpers.params import Params
+from cqa_helpers.taxonomy import Taxonomy
+
+NAMES = {
+    EXPERTS: "one expert",
+    "tuned": "tuned",
+    "base": "base",
+    "reference": "reference (simulated)",
+    "gpt4": "GPT-4",
+    "cgpt": "GPT-3.5",
+    "claude3-opus": "Claude 3 Opus",
+    "claudev13": "Claude 1.3",
+    "claudev2": "Claude 2",
+    "claudev21": "Claude 2.1",
+    "gemini-pro": "Gemini Pro",
+    "base-second-base": "base, second lineage",
+    "tuned-second-base": "tuned, second lineage",
+    "tuned-verdict-only": "verdict-only",
+    "tuned-style-only": "style-only control",
+    "tuned-shuffled": "shuffled control",
+    "shuffled": "shuffled experts",
+}
+
+
+class Exhibit(NamedTuple):
+    """One passage and what some judges said of it on one dimension."""
+
+    item_id: str
+    dimension: str
+    table: pd.DataFrame
+
+
+def name_of(judge_id: str) -> str:
+    """Return a judge's name for readers."""
+    return NAMES.get(judge_id, judge_id.replace("-", " "))
+
+
+def experts_of(table: pd.DataFrame) -> list[str]:
+    """Return the ids of the human (or simulated) experts in a table of verdicts."""
+    return sorted(j for j in set(table["judge_id"]) if str(j).startswith("expert-"))
+
+
+def judges_of(table: pd.DataFrame) -> list[str]:
+    """Return everyone who judges, the experts as one."""
+    others = sorted(set(table["judge_id"]) - set(experts_of(table)))
+    return [EXPERTS, *others]
+
+
+def standings(
+    table: pd.DataFrame, params: Params, clusters: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Return each judge's counts, kappas, AUC and calibration, by judge id.
+
+    ``n`` counts the judge's verdicts with a value, ``unparsed`` (and ``refused``, ``failed``,
+    ``absent``) what has none. A judge without one usable verdict has null measures.
+    """
+    experts = experts_of(table)
+    majority = consensus(table, experts)
+    asked = cells(ok_rows(table, experts))
+    options = {"n_boot": params.study.n_boot, "seed": params.seed, "level": params.study.level}
+    found: dict[str, dict[str, Any]] = {}
+    for judge in judges_of(table):
+        rows = table[table["judge_id"].isin(experts) if judge == EXPERTS
+                     else table["judge_id"] == judge]  # fmt: skip
+        usable = rows[rows["status"] == "ok"]
+        entry: dict[str, Any] = {
+            "n": len(usable),
+            "unparsed": int((rows["status"] == "unparsed").sum()),
+            "refused": int((rows["status"] == "refused").sum()),
+            "failed": int((rows["status"] == "failed").sum()),
+            "absent": len(asked - cells(rows)),
+            "repeats": int(rows["repeat"].nunique()),
+            "yes_rate": float(usable["value"].mean()) if len(usable) else None,
+            "kappa": Interval(None, None, None),
+            "kappa_within": Interval(None, None, None),
+            "by_repeat": {},
+            "raw": None,
+        }
+        if len(usable):
+            pooled = own_kappa(table, judge, experts, clusters, chance="pooled", **options)
+            within = own_kappa(table, judge, experts, clusters, **options)
+            both = pairs(table, judge, experts)
+            entry |= {
+                "kappa": pooled.kappa,
+                "kappa_within": within.kappa,
+                "by_repeat": within.by_repeat,
+                "raw": float((both["value"] == both["expert_value"]).mean()),
+            }
+        entry |= _calibration(table, majority, judge, clusters, options)
+        found[judge] = entry
+    return found
+
+
+def _calibration(
+    table: pd.DataFrame,
+    majority: pd.DataFrame,
+    judge: str,
+    clusters: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    empty = {"auc": None, "auc_by_dimension": None, "brier": None, "ece": None}
+    if judge == EXPERTS or table.loc[table["judge_id"] == judge, "probability"].isna().all():
+        return empty
+    whole = pd.concat([table, majority])
+    ranked = calibration.mean_auc(whole, judge, ["consensus"], clusters, **options)
+    truth, said = _probabilities(whole, judge)
+    return {
+        "auc": ranked.mean,
+        "auc_by_dimension": ranked.by_dimension,
+        "brier": calibration.brier(truth, said),
+        "ece": calibration.ece(truth, said),
+    }
+
+
+def _probabilities(whole: pd.DataFrame, judge: str) -> tuple[pd.Series, pd.Series]:
+    rows = pairs(whole, judge, ["consensus"])
+    rows = rows[rows["probability"].notna()]
+    return rows["expert_value"].astype(float), rows["probability"].astype(float)
+
+
+def reliability_curves(
+    table: pd.DataFrame, params: Params, most: int = 3
+) -> dict[str, tuple[calibration.Bin, ...]]:
+    """Return reliability bins of the judges that say probabilities, the study's own first."""
+    whole = pd.concat([table, consensus(table, experts_of(table))])
+    wanted = [params.study.candidate, "base", params.study.reference]
+    able = [
+        j for j in wanted
+        if j != EXPERTS and table.loc[table["judge_id"] == j, "probability"].notna().any()
+    ]  # fmt: skip
+    return {j: calibration.reliability_curve(*_probabilities(whole, j)) for j in able[:most]}
+
+
+def order(found: Mapping[str, Mapping[str, Any]], params: Params) -> list[str]:
+    """Return judge ids as a reader wants them: who reads by agreement, then who never reads."""
+    blind = set(params.judging.baselines)
+    high = lambda j: -(found[j]["kappa_within"].value or 0.0)  # noqa: E731
+    return sorted((j for j in found if j not in blind), key=high) + sorted(
+        j for j in found if j in blind
+    )
+
+
+def headline(found: Mapping[str, Mapping[str, Any]], params: Params) -> str:
+    """Return the finding of the table of judges as one short sentence."""
+    kappa = {j: entry["kappa_within"].value for j, entry in found.items()}
+    reference, human = params.study.reference, kappa.get(EXPERTS)
+    top = max((j for j in kappa if j != EXPERTS and kappa[j] is not None), key=lambda j: kappa[j])
+    if human is None or kappa.get(reference) is None:
+        return f"{_capital(name_of(top))} agrees most with experts"
+    if kappa[top] < human:
+        return (
+            f"No judge agrees with an expert as another expert does (κ {human:.2f}); "
+            f"{name_of(reference)} reaches {kappa[reference]:.2f}"
+        )
+    return f"{_capital(name_of(top))} agrees with experts about as they do with one another"
+
+
+def as_rows(found: Mapping[str, Mapping[str, Any]], judge_ids: Sequence[str]) -> pd.DataFrame:
+    """Return the table of judges for show; a column nobody fills is left out."""
+    rows = []
+    for judge in judge_ids:
+        e = found[judge]
+        auc = e["auc"]
+        rows.append(
+            {
+                "Judge": name_of(judge),
+                "Verdicts": e["n"],
+                "No answer": e["unparsed"] + e["refused"] + e["failed"] + e["absent"],
+                "Share of yes": e["yes_rate"],
+                "κ, pooled": tuple(e["kappa"]),
+                "κ, within": tuple(e["kappa_within"]),
+                "Raw": e["raw"],
+                "AUC": None if auc is None else auc.value,
+                "Brier": e["brier"],
+                "ECE": e["ece"],
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[c for c in ("AUC", "Brier", "ECE") if table[c].isna().all()])
+
+
+def exhibit(
+    table: pd.DataFrame, material: Corpus, params: Params, taxonomy: Taxonomy, most: int = 7
+) -> Exhibit:
+    """Return the first passage with text on which the reference contradicts the majority."""
+    experts = experts_of(table)
+    majority = consensus(table, experts).set_index(["item_id", "dimension"])["value"]
+    mine = table[(table["judge_id"] == params.study.reference) & (table["status"] == "ok")]
+    said = mine.set_index(["item_id", "dimension"])["value"]
+    differing = {c for c in said.index.intersection(majority.index) if said[c] != majority[c]}
+    spot = next(
+        (p.id, d)
+        for p in material.test() if p.text
+        for d in taxonomy.ids() if (p.id, d) in differing
+    )  # fmt: skip
+    wanted = [
+        *experts, params.study.candidate, "base", "tuned-style-only", params.study.reference,
+        *params.judging.recorded,
+    ]  # fmt: skip
+    rows = table[
+        (table["item_id"] == spot[0]) & (table["dimension"] == spot[1]) & (table["repeat"] == 0)
+    ].set_index("judge_id")
+    passage = material.by_id()[spot[0]]
+    shown = [
+        {"Who": "*the passage*", "Verdict": "", "In their words": _short(passage.text, 600)},
+        {"Who": "*the question*", "Verdict": "",
+         "In their words": taxonomy.get(spot[1]).question.en},
+    ]  # fmt: skip
+    present = [j for j in dict.fromkeys(wanted) if j in rows.index]
+    shown += [
+        {
+            "Who": name_of(j).replace("expert ", "expert no. "),
+            "Verdict": "no answer" if pd.isna(rows.loc[j, "value"])
+            else ("yes" if rows.loc[j, "value"] else "no"),
+            "In their words": _short(rows.loc[j, "reason"], 260),
+        }
+        for j in present[:most]
+    ]  # fmt: skip
+    return Exhibit(spot[0], spot[1], pd.DataFrame(shown))
+
+
+def _short(text: str | None, limit: int) -> str:
+    flat = " ".join((text or "").split())
+    return flat if len(flat) <= limit else flat[:limit].rsplit(" ", 1)[0] + " …"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

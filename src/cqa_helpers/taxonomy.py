@@ -1,0 +1,212 @@
+"""What is judged, as data: the dimensions of a study, in English and Chinese.
+
+Code knows no dimension by name. A study in another domain swaps the YAML in ``data/taxonomy/``.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cqa_helpers import paths
+
+Language = Literal["en", "zh"]
+Constraint = Literal["craft", "audience", "reality_logic"]
+Aspect = Literal["ethos", "mythos", "lexis", "dianoia"]
+
+
+class TaxonomyError(ValueError):
+    """A taxonomy file, or a question to a taxonomy, does not fit."""
+
+
+class Entry(BaseModel):
+    """What all parts of a data file share: no unknown key, no change after the making."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Text(Entry):
+    """One text in both languages of the study."""
+
+    en: str = Field(min_length=1)
+    zh: str = Field(min_length=1)
+
+    def in_language(self, language: Language) -> str:
+        """Return the English or the Chinese text."""
+        return self.en if language == "en" else self.zh
+
+
+class Dimension(Entry):
+    """One thing that a judge says about a passage.
+
+    ``constraint`` is the source of constraint that the dimension belongs to (craft: the author's
+    intent), ``constraint_reason`` says why in one sentence; ``aspect`` is the literary dimension
+    after Aristotle, null where a dimension spans several. ``anchors`` say what a value means.
+    """
+
+    id: str = Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$")
+    label: Text
+    question: Text
+    scale: Literal["0-1", "1-5"]
+    constraint: Constraint
+    constraint_reason: str = Field(min_length=1)
+    aspect: Aspect | None
+    anchors: dict[int, Text] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _anchors_fit_the_scale(self) -> Dimension:
+        low, high = self.range()
+        if outside := [value for value in self.anchors if not low <= value <= high]:
+            raise ValueError(f"anchors {outside} lie outside the scale {self.scale}")
+        if self.anchors and not {low, high} <= set(self.anchors):
+            raise ValueError(f"anchors must name both ends of the scale, {low} and {high}")
+        return self
+
+    def range(self) -> tuple[int, int]:
+        """Return the lowest and the highest value of the scale."""
+        low, high = self.scale.split("-")
+        return int(low), int(high)
+
+
+class Taxonomy(Entry):
+    """The dimensions of one study, in the order in which they are asked."""
+
+    id: str = Field(min_length=1)
+    title: Text
+    source: str = Field(min_length=1)
+    licence: str = Field(min_length=1)
+    mapping: str = Field(min_length=1)
+    dimensions: tuple[Dimension, ...]
+
+    # Pydantic's own lower bound would also complain of the length where only an item is bad.
+    @model_validator(mode="after")
+    def _each_id_once(self) -> Taxonomy:
+        if not self.dimensions:
+            raise ValueError("dimensions must hold at least one dimension")
+        ids = self.ids()
+        if repeated := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"dimension ids given twice: {', '.join(repeated)}")
+        return self
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the dimension ids in order."""
+        return tuple(d.id for d in self.dimensions)
+
+    def get(self, id: str) -> Dimension:
+        """Return one dimension.
+
+        Raises
+        ------
+        TaxonomyError
+            No such dimension: the message lists those there are.
+        """
+        for dimension in self.dimensions:
+            if dimension.id == id:
+                return dimension
+        raise TaxonomyError(
+            f"Taxonomy {self.id!r} has no dimension {id!r}. It has: {', '.join(self.ids())}."
+        )
+
+
+def load(name: str) -> Taxonomy:
+    """Read and validate ``data/taxonomy/<name>.yaml``.
+
+    Raises
+    ------
+    TaxonomyError
+        No such file, or each fault with file, line, key, the value given and what is allowed.
+    """
+    path = paths.taxonomy_file(name)
+    if not path.is_file():
+        there = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise TaxonomyError(f"{path}: no such taxonomy. There are: {', '.join(there) or 'none'}.")
+    taxonomy = read_yaml(path, Taxonomy, TaxonomyError)
+    if taxonomy.id != name:
+        raise TaxonomyError(
+            f"{path}: id: {taxonomy.id!r} differs from the file's name; allowed: {name!r}"
+        )
+    return taxonomy
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_yaml(path: Path, kind: type[M], fault: type[Exception]) -> M:
+    """Read a YAML file as one model.
+
+    Raises
+    ------
+    fault
+        Not YAML, a key given twice, or values that do not fit: one line each, with file, line
+        number, key, the value given and what is allowed.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise fault(f"{path}: not readable as YAML: {error}") from None
+    if repeated := list(_repeated_keys(node)):
+        raise fault("\n".join(f"{path}:{line}: {key}: given twice" for key, line in repeated))
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(path, node, kind, e) for e in error.errors()]
+    raise fault("\n".join(lines))
+
+
+def _explain(path: Path, node: yaml.Node | None, kind: type[BaseModel], error: Any) -> str:
+    loc = error["loc"]
+    key = ".".join(map(str, loc)) or "(whole file)"
+    hint = error["msg"]
+    if error["type"] == "extra_forbidden":
+        hint = "unknown key; allowed: " + ", ".join(_keys_at(kind, loc[:-1]))
+    given = ""
+    if error["type"] != "missing":
+        shown = repr(error["input"])
+        given = f" (given: {shown if len(shown) <= 60 else shown[:57] + '...'})"
+    return f"{path}:{_line(node, loc)}: {key}: {hint}{given}"
+
+
+def _keys_at(kind: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the model at a place allows."""
+    for part in loc:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(part)].annotation
+        else:  # a sequence or a mapping: step into what it holds
+            kind = next(a for a in reversed(typing.get_args(kind)) if a is not Ellipsis)
+    return list(kind.model_fields)
+
+
+def _line(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
+    """Return the line number of the deepest part of a place that the file has."""
+    line = 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _repeated_keys(node: yaml.Node | None, above: str = "") -> Iterator[tuple[str, int]]:
+    """Yield key and line of what YAML would silently overwrite."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield f"{above}{key.value}", key.start_mark.line + 1
+            seen.add(key.value)
+            yield from _repeated_keys(value, f"{above}{key.value}.")
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _repeated_keys(value, f"{above}{index}.")

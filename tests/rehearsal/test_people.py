@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cqa_helpers.records import Annotation
+from cqa_helpers.rehearsal import grammar as g
+from cqa_helpers.rehearsal.people import (
+    Diagnosis,
+    RatingNoise,
+    annotate,
+    imitate,
+    panel,
+    rate,
+    reference,
+)
+from cqa_helpers.rehearsal.world import Story, draw_stories
+
+seeds = st.integers(0, 2**31)
+STORIES = draw_stories(128, seed=11)
+TRUTH = {s.id: s.truth for s in STORIES}
+
+
+def _values(row: Annotation) -> dict[str, int]:
+    return {j.dimension: j.value for j in row.judgements}
+
+
+def test_annotations_carry_the_planted_truth_in_fixed_order() -> None:
+    for story, row in zip(STORIES, annotate(STORIES, seed=1), strict=True):
+        assert row.passage_id == story.id
+        assert tuple(_values(row)) == g.DIMENSIONS
+        assert _values(row) == story.truth
+        assert row.meta["arm"] == "cot"
+        assert (row.expert_id, row.engineer_id) == ("simulated-expert-a", "simulated-engineer")
+
+
+def test_a_voice_a_body_is_its_sections_joined() -> None:
+    for row in annotate(STORIES[:16], seed=1, voice="a"):
+        words = {0: "bad", 1: "good"}
+        sections = [
+            f"{j.dimension} : {j.reason} verdict {words[j.value]} ." for j in row.judgements
+        ]
+        assert row.cot_body == " ".join(sections)
+
+
+def test_a_voice_b_body_is_its_sections_joined() -> None:
+    for row in annotate(STORIES[:16], seed=1, voice="b"):
+        words = {0: "fails", 1: "holds"}
+        sections = [
+            f"on {j.dimension} ; {j.reason} ; ruling {words[j.value]} ." for j in row.judgements
+        ]
+        assert row.cot_body == " ".join(sections)
+        assert row.expert_id == "simulated-expert-b"
+
+
+@pytest.mark.parametrize("voice", ["a", "b"])
+def test_a_reason_names_neither_dimension_nor_verdict(voice: str) -> None:
+    taboo = {*g.DIMENSIONS, "good", "bad", "holds", "fails", "verdict", "ruling"}
+    for row in annotate(STORIES, seed=2, voice=voice):  # type: ignore[arg-type]
+        for judgement in row.judgements:
+            assert not taboo & set(judgement.reason.split())
+
+
+@pytest.mark.parametrize(
+    ("violated", "score"),
+    [
+        ((), 5),
+        (("craft",), 4),
+        (("audience",), 3),
+        (("reality_logic",), 3),
+        (("craft", "audience"), 2),
+        (("audience", "reality_logic"), 2),
+        (g.DIMENSIONS, 1),
+    ],
+)
+def test_the_overall_score_follows_from_what_is_violated(
+    violated: tuple[str, ...], score: int
+) -> None:
+    story = next(s for s in STORIES if {d for d in g.DIMENSIONS if not s.truth[d]} == set(violated))
+    assert annotate([story], seed=1)[0].summary == f"overall {score} ."
+
+
+@given(seed=seeds, n=st.integers(1, 100))
+def test_the_imitator_flips_half_of_every_cell(seed: int, n: int) -> None:
+    stories = draw_stories(n, seed=1)
+    flipped: Counter[tuple[str, str, int]] = Counter()
+    size: Counter[tuple[str, str, int]] = Counter()
+    for story, row in zip(stories, imitate(stories, seed), strict=True):
+        for d, value in _values(row).items():
+            cell = (d, story.subtypes[d], story.truth[d])
+            size[cell] += 1
+            flipped[cell] += value != story.truth[d]
+    assert all(abs(2 * flipped[c] - size[c]) <= 1 for c in size)
+    for d in g.DIMENSIONS:
+        leaning = sum(2 * flipped[c] - size[c] for c in size if c[0] == d)
+        assert abs(leaning) <= 1
+
+
+def _standard(reason: str) -> str:
+    words = reason.split()
+    return words[len(words) - words[::-1].index("be")]
+
+
+def test_the_imitator_sees_what_the_expert_sees_and_argues_coherently() -> None:
+    for story, row in zip(STORIES, imitate(STORIES, seed=3), strict=True):
+        assert row.expert_id == "simulated-imitator"
+        assert row.meta["arm"] == "style-only"
+        for judgement in row.judgements:
+            note = story.note(judgement.dimension)
+            assert note.wordings[0] in judgement.reason
+            observed = "yes" if note.answer else "no"
+            assert judgement.value == int(observed == _standard(judgement.reason))
+
+
+def test_the_expert_s_standard_is_the_same_for_every_story_of_a_subtype() -> None:
+    held: dict[tuple[str, str], set[str]] = {}
+    for story, row in zip(STORIES, annotate(STORIES, seed=3), strict=True):
+        for j in row.judgements:
+            held.setdefault((j.dimension, story.subtypes[j.dimension]), set()).add(
+                _standard(j.reason)
+            )
+    assert held == {(d, s): {"yes" if good else "no"} for d, s, good in g.STANDARDS.values()}
+
+
+def _accuracy(rows: list, stories: list[Story]) -> float:
+    truth = {s.id: s.truth for s in stories}
+    return float(np.mean([r.value == truth[r.item_id][r.dimension] for r in rows]))
+
+
+def test_the_panel_errs_independently_at_the_declared_rate() -> None:
+    rows = panel(STORIES, n_experts=3, accuracy=0.8, seed=1)
+    assert len(rows) == 3 * 128 * 3
+    # 1152 verdicts: the standard error is .012.
+    assert abs(_accuracy(rows, STORIES) - 0.8) < 0.05
+    wrong = {
+        judge: {
+            (r.item_id, r.dimension)
+            for r in rows
+            if r.judge_id == judge and r.value != TRUTH[r.item_id][r.dimension]
+        }
+        for judge in ("expert-1", "expert-2", "expert-3")
+    }
+    both = len(wrong["expert-1"] & wrong["expert-2"])
+    # Independent errors coincide in .04 of 384 cells: 15, with a standard deviation below 4.
+    assert 4 <= both <= 28
+
+
+def test_the_reference_is_as_accurate_and_as_sure_as_declared() -> None:
+    stories = draw_stories(640, seed=2)
+    rows = reference(stories, accuracy=0.75, seed=1)
+    assert abs(_accuracy(rows, stories) - 0.75) < 0.04
+    assert all(r.value == int(r.probability >= 0.5) for r in rows if r.probability is not None)
+    truth = {s.id: s.truth for s in stories}
+    sure = [r for r in rows if r.probability is not None and 0.7 < r.probability < 0.9]
+    came_true = np.mean([truth[r.item_id][r.dimension] for r in sure])
+    declared = np.mean([r.probability for r in sure])
+    assert len(sure) > 150
+    assert abs(came_true - declared) < 0.1
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 1.0, 0.2])
+def test_an_accuracy_out_of_range_is_refused(accuracy: float) -> None:
+    with pytest.raises(ValueError, match="accuracy"):
+        panel(STORIES[:2], accuracy=accuracy)
+    with pytest.raises(ValueError, match="accuracy"):
+        reference(STORIES[:2], accuracy=accuracy)
+
+
+def _diagnoses(right: int) -> dict[str, Diagnosis]:
+    made = {}
+    for i, s in enumerate(STORIES):
+        values = {d: v if k < right else 1 - v for k, (d, v) in enumerate(s.truth.items())}
+        made[f"code-{i:03d}"] = Diagnosis(s.id, values)
+    return made
+
+
+def test_ratings_rise_with_the_share_of_right_verdicts() -> None:
+    means = [np.mean([r.value for r in rate(_diagnoses(k), TRUTH, seed=1)]) for k in range(4)]
+    assert means == sorted(means)
+    assert means[3] - means[0] > 2
+
+
+def test_without_noise_a_rating_is_the_declared_line() -> None:
+    quiet = RatingNoise(base=1, gain=3, rater_sd=0, passage_sd=0, noise_sd=0)
+    for right in range(4):
+        rows = rate(_diagnoses(right), TRUTH, n_raters=2, noise=quiet)
+        assert {r.value for r in rows} == {1 + right}
+        assert {r.judge_id for r in rows} == {"rater-1", "rater-2"}
+        assert {r.scale for r in rows} == {"1-5"}
+
+
+def test_a_missing_verdict_is_rated_like_a_wrong_one() -> None:
+    quiet = RatingNoise(base=1, gain=3, rater_sd=0, passage_sd=0, noise_sd=0)
+    story = STORIES[0]
+    gap = Diagnosis(story.id, {**story.truth, "craft": None})
+    assert rate({"x": gap}, TRUTH, n_raters=1, noise=quiet)[0].value == 3
+
+
+def test_the_order_of_packets_changes_no_rating() -> None:
+    packets = _diagnoses(2)
+    backwards = dict(reversed(packets.items()))
+    assert rate(packets, TRUTH, seed=4) == rate(backwards, TRUTH, seed=4)
+
+
+def test_a_diagnosis_of_an_unknown_passage_is_refused_by_name() -> None:
+    with pytest.raises(KeyError, match="nowhere"):
+        rate({"x": Diagnosis("nowhere", {})}, TRUTH)
+
+
+def test_the_same_seed_gives_the_same_people() -> None:
+    for make in (annotate, imitate):
+        assert make(STORIES[:8], 1) == make(STORIES[:8], 1)
+        assert make(STORIES[:8], 1) != make(STORIES[:8], 2)
+    assert panel(STORIES[:8], seed=1) == panel(STORIES[:8], seed=1)
+    assert reference(STORIES[:8], seed=1) != reference(STORIES[:8], seed=2)

@@ -1,0 +1,171 @@
+"""A finished run made up for tests of the report: notebooks, params, results, no models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cqa_helpers import params, paths
+
+FIGURE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 420 180" width="420" height="180">'
+    '<path d="M40 10V150H410" stroke="#333" fill="none"/>'
+    '<path d="M200 10V150" stroke="#999" stroke-dasharray="4"/>'
+    '<path d="M230 70H320M120 110H180" stroke="#0072b2" stroke-width="3"/>'
+    '<circle cx="275" cy="70" r="6" fill="#0072b2"/><circle cx="150" cy="110" r="6" fill="#d55e00"/>'
+    "</svg>"
+)
+TABLE = "| judge | kappa | yes |\n|:--|--:|--:|\n| tuned | 0.31 | 0.42 |\n| 专家 | 0.28 | 0.39 |\n"
+EXHIBIT = (
+    "| passage and judge | what was said |\n|:----------|:--------------------------------|\n"
+    "| Passage | quill reached the inn at dawn . in the bridge they found lionel dead . "
+    "someone had left a wet letter on the chair . the watch proved that wilma was the killer . |\n"
+    "| Expert (simulated) | early clues watch and letter , reveal names watch , planted yes |\n"
+    "| Tuned | reveal names watch , planted yes , verdict good |\n"
+)
+CELLS: dict[str, dict[str, str]] = {
+    "01-annotate-audit": {
+        "tbl-corpus": "Passages by origin",
+        "tbl-agreement": "Agreement among experts by dimension",
+        "fig-agreement": "Experts agree on some dimensions only",
+    },
+    "02-fine-tune": {
+        "fig-arms": "Reasoning lifts the model above chance",
+        "tbl-arms": "AUC by arm and seed",
+        "fig-curve": "Little is gained past the first annotations",
+    },
+    "03-calibrated-surprise": {
+        "fig-surprise": "Literary pairs move, factual pairs do not",
+        "tbl-surprise": "Change of information by arm",
+    },
+    "04-judge": {
+        "tbl-exhibit": "One passage, four readings",
+        "tbl-judges": "Every judge on the same questions",
+        "fig-judges": "The tuned model stands between base and expert",
+        "fig-calibration": "Stated probabilities against experts",
+    },
+    "05-blind-analysis": {
+        "fig-primary": "Tuned minus reference",
+        "tbl-primary": "The declared test for every judge",
+        "tbl-blind": "Strength among blind raters",
+        "tbl-decision": "Outcomes and what they were declared to mean",
+    },
+}
+
+
+def code_cell(source: str, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a notebook's code cell."""
+    return {
+        "cell_type": "code",
+        "execution_count": 1,
+        "metadata": {},
+        "source": source,
+        "outputs": outputs,
+    }
+
+
+def shown(mime: str, content: str) -> dict[str, Any]:
+    """Return an output that displays content."""
+    return {"output_type": "display_data", "metadata": {}, "data": {mime: content}}
+
+
+def labelled_cell(label: str, caption: str) -> dict[str, Any]:
+    """Return a cell with a figure or a table, which also prints and warns on its way."""
+    kind = label[:3]
+    source = f'#| label: {label}\n#| {kind}-cap: "{caption}"\nshow()'
+    if kind == "fig":
+        display = shown("image/svg+xml", FIGURE)
+        display["data"]["text/plain"] = "<Figure>"
+    else:
+        display = shown("text/markdown", EXHIBIT if label == "tbl-exhibit" else TABLE)
+        display["data"]["text/html"] = "<table><tr><td>html form</td></tr></table>"
+    noise = {"output_type": "stream", "name": "stdout", "text": "printed on the way\n"}
+    return code_cell(source, [noise, display])
+
+
+def write_notebook(path: Path, cells: list[dict[str, Any]]) -> None:
+    """Write an executed notebook."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    content = {
+        "cells": cells,
+        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def interval(value: float, low: float, high: float) -> dict[str, float]:
+    """Return an interval as results hold it."""
+    return {"value": value, "low": low, "high": high}
+
+
+def results(settings: params.Params) -> dict[str, Any]:
+    """Return made-up results of the notebooks that a profile runs."""
+    judges = {
+        "tuned": {"n": 480, "unparsed": 3, "yes_rate": 0.42, "kappa": interval(0.31, 0.22, 0.40)},
+        "gpt-4.1": {"n": 480, "unparsed": 0, "yes_rate": None, "kappa": interval(0.08, 0.05, 0.12)},
+    }
+    summary = {"mean_auc": interval(0.946, 0.94, 0.95), "seeds": 3}
+    sections: dict[str, dict[str, Any]] = {
+        "01-annotate-audit": {"n_items": 160, "n_verdicts": 2016},
+        "02-fine-tune": {"arms": {"cot": {"100": {"summary": summary}}}},
+        "03-calibrated-surprise": {"primary": "judgment"},
+        "04-judge": {"judges": judges},
+        "05-blind-analysis": {
+            "primary": {
+                "difference": interval(-0.02, -0.09, 0.05),
+                "margin": 0.1,
+                "conclusion": "match",
+                "sentence": "The tuned judge matches the reference: −0.02 (−0.09 to 0.05).",
+                "candidate": "tuned",
+                "reference": "gpt-4.1",
+            },
+            "decision": {"row": "Match", "conclusion": "The claim holds for this material."},
+            "blind": {"strength": {"tuned": interval(0.2, -0.1, 0.5)}},
+        },
+    }
+    chosen = {}
+    for name in settings.notebooks():
+        provenance = {
+            "git_commit": "0123456789abcdef0123456789abcdef01234567",
+            "git_date": "2026-11-02",
+            "git_dirty": False,
+            "params_hash": settings.fingerprint(name),
+            "data_hashes": {"world.jsonl": "ab" * 32},
+            "python": "3.11.9",
+            "versions": {"torch": "2.13.0", "bitsandbytes": None},
+            "device": "cpu",
+            "seeds": [1, 2, 3],
+            "wall_seconds": 12.5,
+            "tokens": None,
+            "cost_usd": 0.0,
+        }
+        chosen[name] = {**sections[name], "provenance": provenance}
+    return chosen
+
+
+def settings_of(status: str, tuned: bool = True) -> params.Params:
+    """Return valid params with a status, with or without local models."""
+    raw = yaml.safe_load((paths.root() / "params" / "rehearsal.yaml").read_text(encoding="utf-8"))
+    raw["status"] = status
+    if not tuned:
+        raw |= {"models": None, "tuning": None, "surprise": None}
+    return params.Params.model_validate(raw)
+
+
+def make_run(folder: Path, status: str = "simulated", tuned: bool = True) -> Path:
+    """Write a whole finished run into a folder and return it."""
+    settings = settings_of(status, tuned)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(params.dump(settings), encoding="utf-8")
+    made = results(settings)
+    (folder / "results.json").write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+    for name in made:
+        cells = [labelled_cell(label, caption) for label, caption in CELLS[name].items()]
+        write_notebook(folder / "notebooks" / f"{name}.ipynb", cells)
+    return folder

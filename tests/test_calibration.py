@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from cqa_helpers import calibration
+from cqa_helpers.agreement import Interval
+from cqa_helpers.records import Verdict, to_table
+
+scored = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])),
+    min_size=1,
+    max_size=40,
+)
+
+
+def judged(seed: int, n_items: int = 12, unscored: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(n_items):
+        for d in ("d0", "d1"):
+            truth = int(rng.integers(0, 2))
+            p = float(np.clip(0.5 + (truth - 0.5) * 0.4 + rng.normal(0, 0.4), 0, 1)).__round__(1)
+            rows.append(Verdict(item_id=f"i{i}", dimension=d, judge_id="e", value=truth))
+            if i < unscored:
+                rows.append(Verdict(
+                    item_id=f"i{i}", dimension=d, judge_id="m", value=None, status="failed"
+                ))  # fmt: skip
+            else:
+                rows.append(Verdict(
+                    item_id=f"i{i}", dimension=d, judge_id="m", value=int(p > 0.5), probability=p
+                ))  # fmt: skip
+    return to_table(rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored)
+def test_auc_equals_sklearn_and_is_null_with_one_class(rows: list[tuple[int, float]]) -> None:
+    values, scores = zip(*rows, strict=True)
+    found = calibration.auc(values, scores)
+    if len(set(values)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(roc_auc_score(values, scores), abs=1e-12)
+
+
+def test_auc_of_the_four_points_by_hand() -> None:
+    # Of the four (yes, no) pairs three are in order: (.35,.1), (.8,.1), (.8,.4).
+    assert calibration.auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]) == 0.75
+    assert calibration.auc([0, 1], [0.5, 0.5]) == 0.5
+
+
+def test_mean_auc_is_the_mean_over_dimensions_of_sklearns() -> None:
+    table = judged(0)
+    found = calibration.mean_auc(table, "m", ["e"])
+    wide = table.pivot(index=["item_id", "dimension"], columns="judge_id")
+    for d in ("d0", "d1"):
+        rows = wide.xs(d, level="dimension")
+        other = roc_auc_score(
+            rows["value", "e"].astype(int), rows["probability", "m"].astype(float)
+        )
+        assert found.by_dimension[d] == pytest.approx(other, abs=1e-12)
+    assert found.mean.value == pytest.approx(np.mean(list(found.by_dimension.values())))  # type: ignore[arg-type]
+    assert found.mean.low is not None and found.mean.high is not None
+    assert found.mean.low < found.mean.value < found.mean.high  # type: ignore[operator]
+    assert (found.n_pairs, found.n_clusters, found.n_missing) == (24, 12, 0)
+
+
+def test_the_bootstrap_of_mean_auc_equals_one_that_copies_rows() -> None:
+    table = judged(1, n_items=6)
+    found = calibration.mean_auc(table, "m", ["e"], n_boot=50, seed=2)
+    wide = table.pivot(index=["item_id", "dimension"], columns="judge_id").reset_index()
+    by_hand = []
+    for times in np.random.default_rng(2).multinomial(6, [1 / 6] * 6, size=50):
+        each = []
+        for d in ("d0", "d1"):
+            rows = wide[wide["dimension"] == d].sort_values("item_id")
+            y = np.repeat(rows["value", "e"].to_numpy(dtype=int), times)
+            p = np.repeat(rows["probability", "m"].to_numpy(dtype=float), times)
+            each.append(calibration.auc(y, p))
+        by_hand.append(np.mean([x for x in each if x is not None] or [np.nan]))
+    assert found.mean[1:] == pytest.approx(tuple(np.nanquantile(by_hand, [0.025, 0.975])), abs=1e-9)
+
+
+def test_what_has_no_score_is_counted_and_left_out() -> None:
+    found = calibration.mean_auc(judged(0, unscored=3), "m", ["e"])
+    assert found.n_missing == 6
+    assert found.n_pairs == 18
+
+
+def test_a_dimension_with_one_class_is_null_and_not_in_the_mean() -> None:
+    table = judged(0)
+    only = (table["dimension"] == "d1") & (table["judge_id"] == "e")
+    table.loc[only, "value"] = 1
+    found = calibration.mean_auc(table, "m", ["e"])
+    assert found.by_dimension["d1"] is None
+    assert found.mean.value == found.by_dimension["d0"]
+    table.loc[table["judge_id"] == "e", "value"] = 1
+    assert calibration.mean_auc(table, "m", ["e"]).mean == Interval(None, None, None)
+
+
+def test_a_judge_without_probabilities_is_an_error_unless_values_are_asked_for() -> None:
+    table = judged(0)
+    table["probability"] = pd.array([pd.NA] * len(table), dtype="Float64")
+    with pytest.raises(ValueError, match="m: no probability on a cell"):
+        calibration.mean_auc(table, "m", ["e"])
+    assert calibration.mean_auc(table, "m", ["e"], score="value").mean.value is not None
+
+
+@settings(max_examples=40, deadline=None)
+@given(scored)
+def test_brier_equals_sklearn(rows: list[tuple[int, float]]) -> None:
+    values, scores = zip(*rows, strict=True)
+    expected = brier_score_loss(values, scores, labels=[0, 1])
+    assert calibration.brier(values, scores) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored, st.integers(1, 10))
+def test_bins_hold_every_judgment_once_in_order_with_ties_together(
+    rows: list[tuple[int, float]], n_bins: int
+) -> None:
+    values, scores = zip(*rows, strict=True)
+    bins = calibration.reliability_curve(values, scores, n_bins)
+    assert sum(b.n for b in bins) == len(rows)
+    assert 1 <= len(bins) <= n_bins
+    means = [b.mean_probability for b in bins]
+    assert means == sorted(set(means))
+    assert sum(b.n * b.share for b in bins) == pytest.approx(sum(values))
+    shuffled = sorted(rows)
+    again = calibration.reliability_curve(*zip(*shuffled, strict=True), n_bins)
+    assert np.allclose(np.array(bins), np.array(again))
+
+
+def test_bins_of_distinct_probabilities_are_of_equal_number() -> None:
+    p = np.linspace(0.01, 0.99, 40)
+    assert [b.n for b in calibration.reliability_curve(np.zeros(40), p, 8)] == [5] * 8
+
+
+def test_ece_by_hand() -> None:
+    # Two bins: (.2, .2) with one yes of two, and (.9, .9) with two of two.
+    values, p = [0, 1, 1, 1], [0.2, 0.2, 0.9, 0.9]
+    assert calibration.ece(values, p, 2) == pytest.approx((2 * 0.3 + 2 * 0.1) / 4)
+    assert calibration.ece([0, 1], [0.0, 1.0], 2) == 0
+
+
+def test_nothing_to_measure_is_null_and_a_missing_number_is_an_error() -> None:
+    assert calibration.brier([], []) is None
+    assert calibration.ece([], []) is None
+    assert calibration.reliability_curve([], []) == ()
+    with pytest.raises(ValueError, match="missing"):
+        calibration.brier([1, 0], [0.5, np.nan])
+    with pytest.raises(ValueError, match="do not belong together"):
+        calibration.brier([1, 0], [0.5])

@@ -38,11 +38,11 @@ def table_of(rows: Iterable[Cell], scale: str = "0-1") -> pd.DataFrame:
 def from_crosstab(counts: list[list[int]]) -> pd.DataFrame:
     rows: list[Cell] = []
     number = itertools.count()
-    for (i, row), scale_low in zip(enumerate(counts), itertools.repeat(1), strict=False):
-        for j, n in enumerate(row):
+    for i, row in enumerate(counts, start=1):
+        for j, n in enumerate(row, start=1):
             for _ in range(n):
                 item = f"i{next(number)}"
-                rows += [(item, "d", "a", i + scale_low), (item, "d", "b", j + scale_low)]
+                rows += [(item, "d", "a", i), (item, "d", "b", j)]
     return table_of(rows, scale=f"1-{len(counts)}")
 
 
@@ -112,12 +112,12 @@ def test_kappa_equals_sklearn_on_any_pairs(
     for a, b in given_pairs:
         counts[a - 1, b - 1] += 1
     found = float(agreement.kappa(counts, range(1, 6), weights))
-    a, b = zip(*given_pairs, strict=True)
-    if len({*a, *b}) == 1:
+    first, second = zip(*given_pairs, strict=True)
+    if len({*first, *second}) == 1:
         assert np.isnan(found)
         return
     other = cohen_kappa_score(
-        a, b, labels=range(1, 6), weights=None if weights == "unweighted" else weights
+        first, second, labels=range(1, 6), weights=None if weights == "unweighted" else weights
     )
     assert found == pytest.approx(other, abs=1e-9)
 
@@ -283,7 +283,7 @@ def test_a_difference_is_that_of_the_two_kappas_on_the_same_draws() -> None:
         ]
         for t in tables
     ]
-    assert found.draws == pytest.approx(np.subtract(*each), abs=1e-9)
+    assert found.draws == pytest.approx(np.subtract(each[0], each[1]), abs=1e-9)
 
 
 def test_a_difference_uses_only_cells_that_both_judged() -> None:
@@ -318,8 +318,8 @@ def test_the_interval_covers_a_known_kappa_about_as_often_as_its_level_says(n_it
         agree = np.where(rng.random((n_items, 1)) < 0.8, 1, 0).repeat(3, axis=1)
         said = np.where(agree == 1, truth, 1 - truth)
         counts = np.zeros((n_items, 1, 2, 2))
-        for k in range(3):
-            np.add.at(counts, (np.arange(n_items), 0, said[:, k], truth[:, k]), 1)
+        for i, k in itertools.product(range(n_items), range(3)):
+            counts[i, 0, said[i, k], truth[i, k]] += 1
         times = agreement.resample(n_items, 400, seed)
         low, high = agreement.interval(
             0.0, agreement.stratified_kappa(np.tensordot(times, counts, 1))

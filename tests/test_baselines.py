@@ -108,7 +108,8 @@ def test_no_baseline_beats_or_matches_a_judge_that_reads(seed: int) -> None:
     # that differ between dimensions, which is where a blind judge could gain.
     rng = np.random.default_rng(seed)
     passages = [passage(f"i{k}", f"w{k // 2}", "x " * int(rng.integers(1, 99))) for k in range(48)]
-    experts, reference = [], []
+    experts: list[Verdict] = []
+    reference: list[Verdict] = []
     for p in passages:
         for d, share in (("d0", 0.1), ("d1", 0.5), ("d2", 0.9)):
             truth = rng.random() < share

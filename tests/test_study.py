@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cqa_helpers import study
+from cqa_helpers import agreement, study
 from cqa_helpers.agreement import Interval
 from cqa_helpers.study import OUTCOMES
 
@@ -282,7 +282,7 @@ def test_power_grows_with_clusters_and_is_seeded() -> None:
 
 def test_a_judge_against_its_twin_rarely_beats_and_never_by_chance_more_than_its_level() -> None:
     same = study.simulate_power(pilot(1, 0.7), pilot(1, 0.7), 40, 0.05, n_sim=40, n_boot=100)
-    assert same.shares == {"falls-short": 0, "inconclusive": 0, "matches": 1, "beats": 0}
+    assert {name: share for name, share in same.shares.items() if share} == {"matches": 1}
 
 
 def test_power_equals_a_simulation_that_copies_clusters() -> None:
@@ -294,10 +294,11 @@ def test_power_equals_a_simulation_that_copies_clusters() -> None:
         drawn = rng.integers(0, 10, 10)
         inner = drawn[rng.integers(0, 10, (150, 10))]
         ka, kb = (
-            study.stratified_kappa(np.stack([t[i].sum(0) for i in (drawn, *inner)])) for t in (a, b)
+            agreement.stratified_kappa(np.stack([t[i].sum(0) for i in (drawn, *inner)]))
+            for t in (a, b)
         )
         d = ka - kb
-        found = study.decide(study.interval(float(d[0]), d[1:]), 0.1)
+        found = study.decide(agreement.interval(float(d[0]), d[1:]), 0.1)
         tally[found.outcome] += 1
     for name in OUTCOMES:
         # Two independent simulations of 150: four standard errors of their difference.

@@ -13,7 +13,7 @@ HAN = range(0x4E00, 0xA000)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(taxonomy.paths, "taxonomy_file", lambda name: tmp_path / f"{name}.yaml")
+    monkeypatch.setattr(paths, "taxonomy_file", lambda name: tmp_path / f"{name}.yaml")
     return tmp_path
 
 

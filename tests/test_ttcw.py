@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ real = pytest.mark.skipif(
 )
 
 # Small and simulated, in the shape of the public files.
-STORIES = [
+STORIES: list[dict[str, Any]] = [
     {"story_idx": 0, "story_id": "0_NewYorker", "content": "https://example.org/a"},
     {"story_idx": 0, "story_id": "0_GPT3.5", "content": "The bell rang. Nobody came."},
     {"story_idx": 1, "story_id": "1_Claude", "content": "雨停了。"},

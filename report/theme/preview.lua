@@ -31,8 +31,17 @@ local function float(element)
   counts[kind] = counts[kind] + 1
   local name = NAMES[kind] .. "\u{a0}" .. counts[kind]
   numbers[element.identifier] = name
-  if not TYPST then
-    element.caption = prefix(element.caption, name)
+  if TYPST then
+    return element
+  end
+  element.caption = prefix(element.caption, name)
+  if kind == "tbl" then
+    -- A caption inside a narrow table would be as narrow as the table.
+    local caption = element.caption
+    element.caption = { long = {} }
+    local id = element.identifier
+    element.identifier = ""
+    return pandoc.Figure({ element }, caption, { id = id, class = "tbl" }), false
   end
   return element
 end

@@ -15,7 +15,7 @@ from cqa_helpers.pairing import Clusters, cells, cluster_codes, ok_rows, pairs
 
 
 class Auc(NamedTuple):
-    """Mean AUC over dimensions, and each dimension's own.
+    """Mean AUC over dimensions, and each dimension's own; ``draws`` are the bootstrap means.
 
     ``n_missing`` counts the cells of experts for which the judge has no score.
     """
@@ -26,6 +26,7 @@ class Auc(NamedTuple):
     n_pairs: int
     n_clusters: int
     n_missing: int
+    draws: Floats
 
 
 class Bin(NamedTuple):
@@ -86,13 +87,15 @@ def mean_auc(
         np.add.at(counts, (codes[here], yes, place), 1)
         whole[dimension] = float(_auc(counts.sum(0)))
         drawn.append(_auc(np.tensordot(times, counts, 1)))
+    draws = _mean(np.array(drawn))
     return Auc(
         judge_id,
-        interval(float(_mean(np.array([*whole.values()]))), _mean(np.array(drawn)), level),
+        interval(float(_mean(np.array([*whole.values()]))), draws, level),
         {d: None if np.isnan(v) else v for d, v in whole.items()},
         n_pairs=len(rows),
         n_clusters=len(names),
         n_missing=len(cells(ok_rows(table, experts)) - cells(rows)),
+        draws=draws,
     )
 
 

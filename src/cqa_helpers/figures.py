@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey.
@@ -24,6 +24,7 @@ COLOURS = {
     "baseline": "#A7ADB4",
 }
 INK, SOFT = "#1C2126", "#5F6B76"
+WIDTH = 7.2
 
 
 def role_of(judge_id: str, reference: str, recorded: Sequence[str] = ()) -> str:
@@ -46,7 +47,6 @@ def use_style() -> None:
     mpl.rcParams.update(
         {
             "figure.dpi": 110,
-            "figure.constrained_layout.use": True,
             "svg.hashsalt": "cqa",
             "svg.fonttype": "path",
             "font.family": ["DejaVu Sans"],
@@ -74,14 +74,17 @@ def use_style() -> None:
 
 def show_table(table: pd.DataFrame, digits: int = 2) -> None:
     """Show a table as Markdown, which JupyterLab, HTML and PDF all set natively."""
-    plain = table.copy()
-    for column in plain:
-        plain[column] = [_cell(value, digits) for value in plain[column]]
-    numeric = [
-        "right" if pd.api.types.is_numeric_dtype(table[c]) or _mostly_numbers(table[c]) else "left"
-        for c in table
+    cells = {str(c): [_cell(value, digits) for value in table[c]] for c in table}
+    # Pandoc shares out a wide table's width by the dashes: long prose must not starve the rest.
+    widths = {
+        name: min(max(len(text) for text in [name, *column]) + 2, 64)
+        for name, column in cells.items()
+    }
+    rules = [
+        "-" * (widths[str(c)] - 1) + (":" if _mostly_numbers(table[c]) else "-") for c in table
     ]
-    display(Markdown(plain.to_markdown(index=False, colalign=numeric, disable_numparse=True)))
+    lines = [list(cells), rules, *zip(*cells.values(), strict=True)]
+    display(Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines)))
 
 
 def number(value: Any, digits: int = 2) -> str:
@@ -101,10 +104,30 @@ def span(interval: Any, digits: int = 2) -> str:
     return f"{number(value, digits)} ({number(low, digits)} to {number(high, digits)})"
 
 
-def titled(figure: Figure, ax: Axes, title: str, subtitle: str) -> None:
-    """Set a figure's finding and, below it, what is measured, in what unit, on how many."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", wrap=True)
-    ax.set_title(subtitle, loc="left", fontsize=8.5, color=SOFT, pad=10, x=0)
+def canvas(
+    title: str,
+    subtitle: str,
+    height: float,
+    left: float = 0.09,
+    right: float = 0.97,
+    panels: int = 1,
+) -> tuple[Figure, Any]:
+    """Return a figure with its finding and what is measured set above the axes.
+
+    ``height`` is that of the axes in inches; ``left`` and ``right`` are shares of the width.
+    """
+    lines = textwrap.wrap(title, 78)
+    top, bottom = 0.62 + 0.2 * len(lines), 0.5
+    whole = height + top + bottom
+    figure, axes = plt.subplots(
+        1, panels, figsize=(WIDTH, whole), sharex=panels > 1, sharey=panels > 1, squeeze=False
+    )
+    figure.subplots_adjust(left=left, right=right, top=1 - top / whole, bottom=bottom / whole)
+    figure.text(0.005, 1 - 0.02 / whole, "\n".join(lines), ha="left", va="top", fontsize=11,
+                fontweight="bold", linespacing=1.15)  # fmt: skip
+    figure.text(0.005, 1 - (0.08 + 0.2 * len(lines)) / whole, subtitle, ha="left", va="top",
+                fontsize=8.5, color=SOFT)  # fmt: skip
+    return figure, axes[0] if panels > 1 else axes[0][0]
 
 
 def forest(
@@ -120,7 +143,7 @@ def forest(
     ``rows`` has ``label``, ``value``, ``low``, ``high``, ``role``; ``lines`` are named vertical
     lines; ``dots`` are single seeds drawn behind a row's interval, by label.
     """
-    figure, ax = plt.subplots(figsize=(7.2, 1.25 + 0.3 * len(rows)))
+    figure, ax = canvas(title, subtitle, 0.27 * len(rows) + 0.1, left=0.27, right=0.76)
     places = np.arange(len(rows))[::-1]
     for y, (_, row) in zip(places, rows.iterrows(), strict=True):
         colour = COLOURS[row["role"]]
@@ -140,10 +163,11 @@ def forest(
     ax.set_ylim(-0.7, len(rows) - 0.3)
     for x, name in lines.items():
         ax.axvline(x, color=SOFT, lw=0.8, ls=(0, (4, 3)), zorder=1)
-        ax.annotate(name, (x, len(rows) - 0.45), fontsize=7.5, color=SOFT, ha="left",
-                    va="bottom", xytext=(3, 0), textcoords="offset points")  # fmt: skip
+        # Names of neighbouring lines read away from each other.
+        side = "left" if x == max(lines) else "right"
+        ax.annotate(name, (x, len(rows) - 0.35), fontsize=7.5, color=SOFT, ha=side, va="bottom",
+                    xytext=(0, 1), textcoords="offset points")  # fmt: skip
     ax.set_xlabel(xlabel)
-    titled(figure, ax, title, subtitle)
     return figure
 
 
@@ -159,7 +183,7 @@ def curve(
 
     ``rows`` has ``n`` and ``value``, one row a seed.
     """
-    figure, ax = plt.subplots(figsize=(7.2, 3.2))
+    figure, ax = canvas(title, subtitle, 2.3)
     means = rows.groupby("n")["value"].mean()
     ax.plot(means.index, means, color=COLOURS["tuned"], lw=2)
     ax.plot(rows["n"], rows["value"], "o", mfc="white", mec=COLOURS["tuned"], ms=6)
@@ -175,7 +199,19 @@ def curve(
     ax.minorticks_off()
     ax.spines["left"].set_visible(True)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    titled(figure, ax, title, subtitle)
+    return figure
+
+
+def losses(runs: Mapping[str, Sequence[float]], steps: int) -> Figure:
+    """Draw training losses over the steps, one line a run."""
+    figure, ax = canvas("Training loss by step", "completion tokens only", 1.7, right=0.84)
+    for name, values in runs.items():
+        x = np.linspace(steps / max(len(values), 1), steps, len(values))
+        ax.plot(x, values, color=COLOURS["tuned"], lw=1.2, alpha=0.8)
+        ax.annotate(name, (x[-1], values[-1]), fontsize=7.5, color=SOFT, xytext=(4, 0),
+                    textcoords="offset points", va="center")  # fmt: skip
+    ax.spines["left"].set_visible(True)
+    ax.set(xlabel="step", ylabel="loss, nats per token", ylim=(0, None))
     return figure
 
 
@@ -183,10 +219,9 @@ def reliability(
     curves: Mapping[str, tuple[str, Sequence[tuple[float, float, int]]]], title: str, subtitle: str
 ) -> Figure:
     """Draw reliability curves: judge to (role, bins of mean probability, share of yes, number)."""
-    figure, axes = plt.subplots(
-        1, len(curves), figsize=(7.2, 2.9), sharex=True, sharey=True, squeeze=False
-    )
-    for ax, (judge, (role, bins)) in zip(axes[0], curves.items(), strict=True):
+    figure, axes = canvas(title, subtitle, 2.1, panels=len(curves))
+    axes = np.atleast_1d(axes)
+    for ax, (judge, (role, bins)) in zip(axes, curves.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=SOFT, lw=0.8, ls=(0, (4, 3)))
         largest = max((n for *_, n in bins), default=1)
         ax.plot([b[0] for b in bins], [b[1] for b in bins], color=COLOURS[role], lw=1.6)
@@ -199,10 +234,7 @@ def reliability(
         ax.text(0.03, 0.97, judge, transform=ax.transAxes, fontweight="bold",
                 color=COLOURS[role], va="top")  # fmt: skip
         ax.set_xlabel("P(effective)")
-    axes[0][0].set_ylabel("share effective by experts")
-    figure.suptitle(title + "\n", x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-    axes[0][0].annotate(subtitle, (0.012, 0.905), xycoords="figure fraction", fontsize=8.5,
-                        color=SOFT)  # fmt: skip
+    axes[0].set_ylabel("share effective by experts")
     return figure
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ VAR = re.compile(r"\{\{<\s*var\s+(\S+)\s*>\}\}")
 EMBED = re.compile(r"\{\{<\s*embed\s+notebooks/([\w.-]+\.ipynb)#([\w-]+)\s*>\}\}")
 INCLUDE = re.compile(r"\{\{<\s*include\s+(\S+)\s*>\}\}")
 SHORTCODE = re.compile(r"\{\{<.*?>\}\}")
+CITED = re.compile(r"(?<![\w.@])@([A-Za-z][\w-]*)")
+ANCHOR = re.compile(r"\{[^}]*#((?:fig|tbl|sec)-[\w-]+)[^}]*\}")
 
 
 class PageError(ValueError):
@@ -102,26 +104,43 @@ def settle(text: str, flags: Mapping[str, bool], file: str) -> str:
     return "\n".join(out)
 
 
-def faults(text: str, words: Mapping[str, Any], notebooks: Path, file: str) -> list[Fault]:
-    """Return everything a settled page asks for that the run does not have."""
+def faults(
+    text: str,
+    words: Mapping[str, Any],
+    notebooks: Path,
+    file: str,
+    known: Container[str] = (),
+) -> list[Fault]:
+    """Return everything a settled page asks for that the run does not have.
+
+    ``known`` holds what it may cite beside its own labels: the keys of the bibliography, and
+    labels in included files.
+    """
     found = []
     every = variables.paths(words)
+    own = set(ANCHOR.findall(text)) | {label for _, label in EMBED.findall(text)}
     for number, line, in_code in lines_of(text):
         for path in VAR.findall(line):
             if variables.look_up(words, path) is None:
                 close = difflib.get_close_matches(path, every, n=3)
                 hint = f"; close to it: {', '.join(close)}" if close else ""
                 found.append(Fault(file, number, f"unknown variable {path}{hint}"))
+        if in_code:
+            continue
         for notebook, label in EMBED.findall(line):
             try:
                 embeds.exhibit(notebooks / notebook, label)
             except embeds.EmbedError as error:
                 found.append(Fault(file, number, str(error)))
         rest = INCLUDE.sub("", EMBED.sub("", VAR.sub("", line)))
-        if not in_code and (odd := SHORTCODE.search(rest)):
+        if odd := SHORTCODE.search(rest):
             found.append(
                 Fault(file, number, f"{odd[0]}: only var, embed and include work everywhere")
             )
+        for cited in CITED.findall(rest):
+            if cited not in own and cited not in known:
+                said = f"@{cited} is neither a label on this page nor in references.bib"
+                found.append(Fault(file, number, said))
     return found
 
 

@@ -29,6 +29,7 @@ CHINESE_FONTS = (
     "WenQuanYi Zen Hei", "AR PL UMing CN",
 )  # fmt: skip
 CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\u3000-\u303f\uff00-\uffef]")
+INLINE_CODE = re.compile(r"(`[^`]+`)")
 FROM = "markdown+table_attributes"
 
 
@@ -86,18 +87,25 @@ def _embedded(notebooks: Path, notebook: str, label: str, figures: Path) -> str:
 def expand(body: str, words: Mapping[str, Any], staged: Path) -> str:
     """Return a page's body with its shortcodes replaced by what they stand for."""
 
-    def word(path: str, in_code: bool) -> str:
-        found = variables.look_up(words, path)
+    def word(match: re.Match[str]) -> str:
+        found = variables.look_up(words, match[1])
         if found is None:
-            raise PreviewError(f"unknown variable {path}")
-        return variables.plain(found) if in_code else found
+            raise PreviewError(f"unknown variable {match[1]}")
+        return found
+
+    def word_in_code(match: re.Match[str]) -> str:
+        return variables.plain(word(match))
 
     out = []
     for _, line, in_code in pages.lines_of(body):
-        line = pages.VAR.sub(lambda found: word(found[1], in_code), line)
         if in_code:
-            out.append(line)
-        elif found := pages.EMBED.search(line):
+            out.append(pages.VAR.sub(word_in_code, line))
+            continue
+        parts = INLINE_CODE.split(line)
+        parts[::2] = [pages.VAR.sub(word, part) for part in parts[::2]]
+        parts[1::2] = [pages.VAR.sub(word_in_code, part) for part in parts[1::2]]
+        line = "".join(parts)
+        if found := pages.EMBED.search(line):
             out.append(_embedded(staged / "notebooks", found[1], found[2], staged / "figures"))
         elif found := pages.INCLUDE.search(line):
             included = (staged / found[1]).read_text(encoding="utf-8")
@@ -115,7 +123,8 @@ def _pandoc(page: Page, text: str, target: Path, arguments: list[str], about: Pa
         pypandoc.get_pandoc_path(), "--from", FROM, "--output", str(target), "--standalone",
         "--metadata-file", str(about), "--lua-filter", "theme/divs.lua",
         "--lua-filter", "theme/preview.lua", "--citeproc", "--bibliography", "references.bib",
-        "--metadata", "link-citations=true", "--syntax-highlighting=none", *arguments,
+        "--metadata", "link-citations=true", "--syntax-highlighting=none", "--wrap=none",
+        *arguments,
     ]  # fmt: skip
     done = subprocess.run(
         command, input=head + text, capture_output=True, text=True, encoding="utf-8", cwd=staged
@@ -125,7 +134,9 @@ def _pandoc(page: Page, text: str, target: Path, arguments: list[str], about: Pa
     return [f"{page.file.name}: {line}" for line in done.stderr.splitlines() if line.strip()]
 
 
-def _html(page: Page, text: str, output: Path, about: dict[str, Any], site: list[Page]) -> list[str]:
+def _html(
+    page: Page, text: str, output: Path, about: dict[str, Any], site: list[Page]
+) -> list[str]:
     entries = [
         {"file": f"{p.file.stem}.html", "text": p.text, "current": p.file == page.file}
         for p in site
@@ -177,9 +188,7 @@ def render(staged: Path, output: Path) -> list[str]:
     config = yaml.safe_load((staged / "_quarto.yml").read_text(encoding="utf-8"))
     words = yaml.safe_load((staged / "_variables.yml").read_text(encoding="utf-8"))
     website = config["website"]
-    site = [
-        read_page(staged / entry["href"], entry["text"]) for entry in website["navbar"]["left"]
-    ]
+    site = [read_page(staged / entry["href"], entry["text"]) for entry in website["navbar"]["left"]]
     about = {
         "run": config["run"],
         "site-title": website["title"],

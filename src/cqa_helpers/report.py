@@ -24,6 +24,7 @@ from cqa_helpers import colophon, embeds, pages, params, paths, preview, variabl
 Renderer = Literal["auto", "quarto", "preview"]
 PDFS = ("experiment", "methodology")
 
+
 class ReportError(RuntimeError):
     """The report cannot be made; the message says what to do."""
 
@@ -88,15 +89,18 @@ def flags_of(status: str, results: Mapping[str, Any], notebooks: Path) -> dict[s
 def _finish_config(file: Path, run: Mapping[str, str]) -> None:
     """Write into the staged ``_quarto.yml`` what is known only now: title, status band, fonts."""
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    band = f"**{run['band']}** · {run['date']} · {run['commit']}"
+    band = f"**{run['band']}** · {run['date']} · commit {run['commit']}"
     config["website"]["announcement"] = {
         "content": band,
         "dismissable": False,
         "position": "above-navbar",
         "type": {"simulated": "warning", "public-replay": "info"}.get(run["status"], "success"),
     }
-    config["run"] = {**run, "fonts": preview.pdf_fonts()}
-    file.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    # Quoted: a commit of digits alone is a number to some readers of YAML.
+    about = {"run": {**run, "fonts": preview.pdf_fonts()}}
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    text += yaml.safe_dump(about, sort_keys=False, allow_unicode=True, default_style='"')
+    file.write_text(text, encoding="utf-8")
 
 
 def stage(run: Run, renderer: str, source: Path | None = None) -> Path:
@@ -126,14 +130,18 @@ def stage(run: Run, renderer: str, source: Path | None = None) -> Path:
     }
     text = yaml.safe_dump(words, sort_keys=False, allow_unicode=True, default_style='"')
     (staged / "_variables.yml").write_text(text, encoding="utf-8")
-    (staged / "_provenance.md").write_text(colophon.tables(run.results), encoding="utf-8")
+    provenance = colophon.tables(run.results)
+    (staged / "_provenance.md").write_text(provenance, encoding="utf-8")
+    bibliography = (staged / "references.bib").read_text(encoding="utf-8")
+    known = {*re.findall(r"^@\w+\{([\w-]+),", bibliography, re.MULTILINE)}
+    known.update(pages.ANCHOR.findall(provenance))
     _finish_config(staged / "_quarto.yml", words["run"])
     wrong: list[pages.Fault] = []
     for page in sorted(staged.glob("*.qmd")):
         name = f"report/{page.name}"
         settled = pages.settle(page.read_text(encoding="utf-8"), run.flags, name)
         page.write_text(settled, encoding="utf-8")
-        wrong += pages.faults(settled, words, run.folder / "notebooks", name)
+        wrong += pages.faults(settled, words, run.folder / "notebooks", name, known)
     if wrong:
         listed = "\n".join(map(str, wrong))
         raise pages.PageError(f"{len(wrong)} gap(s) in the report; nothing was made.\n{listed}")
@@ -203,7 +211,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--renderer", choices=("auto", "quarto", "preview"), default="auto")
     args = parser.parse_args(argv)
     try:
-        for warning in render(args.run, args.renderer):
+        for warning in render(args.run.resolve(), args.renderer):
             print(warning, file=sys.stderr)
     except (
         ReportError, pages.PageError, embeds.EmbedError, params.ParamsError, preview.PreviewError,

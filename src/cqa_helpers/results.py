@@ -97,13 +97,16 @@ def without_times(value: Any) -> Any:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Join the sections of one run, or say why they do not fit."""
+    """Join the sections of one run and write its resolved params, or say why they do not fit."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--params", required=True)
     parser.add_argument("--run", required=True, type=Path)
     args = parser.parse_args(argv)
     try:
-        print(collect(params_module.load(args.params), args.run))
+        params = params_module.load(args.params)
+        path = collect(params, args.run)
+        write_atomically(args.run / "params.yaml", params_module.dump(params))
+        print(path)
     except (ResultsError, params_module.ParamsError) as error:
         sys.exit(str(error))
 

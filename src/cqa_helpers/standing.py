@@ -49,6 +49,12 @@ def name_of(judge_id: str) -> str:
     return NAMES.get(judge_id, judge_id.replace("-", " "))
 
 
+def title_of(judge_id: str) -> str:
+    """Return a judge's name as the subject of a sentence."""
+    titles = {"tuned": "The tuned model", EXPERTS: "A single expert", "base": "The base model"}
+    return titles.get(judge_id, _capital(name_of(judge_id)))
+
+
 def experts_of(table: pd.DataFrame) -> list[str]:
     """Return the ids of the human (or simulated) experts in a table of verdicts."""
     return sorted(j for j in set(table["judge_id"]) if str(j).startswith("expert-"))

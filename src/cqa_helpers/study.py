@@ -14,9 +14,11 @@ from statsmodels.stats.multitest import multipletests
 
 from cqa_helpers.agreement import Interval, Seed, interval, stratified_kappa
 
-Outcome = Literal["falls-short", "inconclusive", "matches", "beats"]
-Row = Literal["success", "failure-1", "failure-2", "undecided"]
-OUTCOMES: tuple[Outcome, ...] = ("falls-short", "inconclusive", "matches", "beats")
+Outcome = Literal["not-above-chance", "falls-short", "inconclusive", "matches", "beats"]
+Row = Literal["success", "failure-1", "failure-2", "undecided", "not-applicable"]
+OUTCOMES: tuple[Outcome, ...] = (
+    "not-above-chance", "falls-short", "inconclusive", "matches", "beats",
+)  # fmt: skip
 
 TEXTS: dict[Row, str] = {
     "success": (
@@ -60,8 +62,12 @@ class Power(NamedTuple):
     shares: dict[Outcome, float]
 
 
-def decide(difference: Interval, margin: float) -> Conclusion:
+def decide(difference: Interval, margin: float, own: Interval | None = None) -> Conclusion:
     """Return what the difference to the reference shows; exactly one outcome holds.
+
+    - ``not-above-chance``: ``own``, the candidate's own kappa, is given and its interval does not
+      lie above 0. Beside a reference near zero a judge that never reads would else be a match
+      (what trials call assay sensitivity).
 
     - ``beats``: the whole interval lies above 0.
     - ``matches``: not that, but the whole interval lies above −margin (non-inferiority).
@@ -83,6 +89,8 @@ def decide(difference: Interval, margin: float) -> Conclusion:
         return Conclusion("inconclusive", difference, margin)
     if not low <= high:
         raise ValueError(f"the interval runs from {low} to {high}")
+    if own is not None and not _rises(own):
+        return Conclusion("not-above-chance", difference, margin)
     if low > 0:
         return Conclusion("beats", difference, margin)
     if low > -margin:
@@ -111,6 +119,11 @@ def sentence(
         f"{_number(high, digits)})"
     )
     limit = f"{margin:g}"
+    if conclusion.outcome == "not-above-chance":
+        return (
+            f"{candidate} does not agree with experts beyond chance, so no difference to "
+            f"{reference} counts for it: it is {shown}."
+        )
     if conclusion.outcome == "beats":
         return f"{candidate} beats {reference}: its {measure} is higher by {shown}."
     if conclusion.outcome == "matches":
@@ -129,6 +142,29 @@ def sentence(
         f"The data do not tell whether {who} matches {reference}: "
         f"the difference in {measure} is {shown}, which holds both zero and a shortfall of {limit} "
         "or more."
+    )
+
+
+def headline(conclusion: Conclusion, candidate: str, reference: str) -> str:
+    """Return the conclusion as a figure's title, without its numbers."""
+    said = {
+        "not-above-chance": "does not agree with experts beyond chance",
+        "beats": f"agrees with experts more than {reference} does",
+        "matches": f"matches {reference} within the margin",
+        "falls-short": f"falls short of {reference}",
+        "inconclusive": f"cannot be told from {reference} on these data",
+    }
+    return f"{candidate} {said[conclusion.outcome]}"
+
+
+def no_tuning() -> Decision:
+    """Return what the table says where nothing was tuned: no row holds."""
+    return Decision(
+        "not-applicable",
+        "This profile tunes no model, so no row of the table can hold. It measures the bar that a "
+        "tuned model has to reach.",
+        (),
+        None,
     )
 
 

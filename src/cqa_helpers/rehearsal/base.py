@@ -25,21 +25,22 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cqa_helpers.records import write_atomically
 from cqa_helpers.rehearsal import corpus, voices
-from cqa_helpers.rehearsal.gate import GateReport, gate
-from cqa_helpers.rehearsal.world import Dice
+from cqa_helpers.rehearsal.gate import GateReport, gate, note_exactness
+from cqa_helpers.rehearsal.world import Dice, draw_stories
 
 __all__ = ["GateReport", "config", "gate", "pretrain", "tokenizer", "train_lineage"]
 
 LINEAGES = {"a": 20261, "b": 20262}
 """Seed of each lineage: it sets the initial weights and the corpus."""
 
-STEPS = 4000
+STEPS = 3000
 TOKENS_A_STEP = 3000
 POOL = 400
-MUON_LR, ADAM_LR = 0.014, 3e-3
-WARM_UP, DECAY_FROM = 60, 0.6
+MUON_LR, ADAM_LR = 0.008, 3e-3
+WARM_UP, DECAY_FROM = 60, 0.4
 CLIP = 1.0
 REPORT_EVERY = 100
+PROBE_EVERY, PROBE_SEED, PROBE_STORIES = 500, 999, 64
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -130,6 +131,7 @@ def pretrain(seed: int, steps: int = STEPS, log: bool = True) -> tuple[LlamaForC
     optimizers = _optimizers(model)
     peaks = [o.param_groups[0]["lr"] for o in optimizers]
     ids = {token: i for i, token in enumerate(voices.vocabulary())}
+    words, probe = tokenizer(), draw_stories(PROBE_STORIES, PROBE_SEED, prefix="probe")
     seen, losses, start = 0, [], time.monotonic()
     for step, batch in enumerate(_stream(steps, Dice(np.random.default_rng(seed)))):
         factor = learning_rate_factor(step, steps)
@@ -155,10 +157,9 @@ def pretrain(seed: int, steps: int = STEPS, log: bool = True) -> tuple[LlamaForC
         if log and (step + 1) % REPORT_EVERY == 0:
             speed = seen / (time.monotonic() - start)
             recent = float(np.mean(losses[-REPORT_EVERY:]))
-            print(
-                f"step {step + 1}/{steps}  loss {recent:.3f}  {speed:,.0f} tokens/s",
-                flush=True,
-            )
+            print(f"step {step + 1}/{steps}  loss {recent:.3f}  {speed:,.0f} tokens/s", flush=True)
+        if log and (step + 1) % PROBE_EVERY == 0:
+            print("  notes exact", note_exactness(model, words, probe), flush=True)
     model.eval()
     return model, seen
 

@@ -160,7 +160,7 @@ def tell(drawn: Draw, truth: tuple[int, ...], story_id: str, aside: str | None =
     """
     c, p = drawn.cast, drawn.phrasing
     fine = dict(zip(g.DIMENSIONS, map(bool, truth), strict=True))
-    kind = {d: s for d, s in zip(g.DIMENSIONS, drawn.shape, strict=True)}
+    kind = dict(zip(g.DIMENSIONS, drawn.shape, strict=True))
     parts: dict[str, tuple[str, ...]] = {
         "opening": (g.OPENINGS[p[0]].format(**c),),
         "body": (g.BODIES[p[1]].format(**c),),

@@ -117,7 +117,7 @@ def summary(values: Mapping[str, int]) -> str:
 
 
 def overall(values: Mapping[str, int]) -> int:
-    """Return 5 with none violated, 4 with craft only, 3 with one other, 2 with two, 1 with three."""
+    """Return 5 with none violated, 4 with craft alone, 3 with one other, 2 with two, 1 with all."""
     bad = [d for d in g.DIMENSIONS if not values[d]]
     if bad == ["craft"]:
         return 4

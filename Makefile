@@ -1,0 +1,62 @@
+# make report, make test: everything else is for those who work here. `make` alone lists it all.
+PROFILE ?= rehearsal
+NB ?= 04-judge
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# One thread a process: repeatable to the bit, and notebooks run side by side.
+export OMP_NUM_THREADS ?= 1
+export PYTHONHASHSEED ?= 0
+
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup report notebook test lab lint clean
+
+help:  ## list what make can do
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@echo "profiles: $$(ls params | sed 's/.yaml//' | tr '\n' ' ')(PROFILE=…, default rehearsal)"
+
+setup: .venv/.installed  ## make .venv with everything pinned
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); [ "$$free" -ge 6 ] || \
+	  { echo "Installing needs 6 GiB of disk and $(CURDIR) has $$free GiB free. Make room, or clone elsewhere."; exit 1; }
+	@echo "Installing into .venv (about two minutes, 3 GiB) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@mkdir -p .venv/share/jupyter/lab/settings && \
+	  echo '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"python": "Jupytext Notebook"}}}' \
+	  > .venv/share/jupyter/lab/settings/overrides.json
+	@touch $@
+
+report: .venv/.installed  ## run a profile and render its report: make report PROFILE=ttcw
+	@$(BIN)/python -m cqa_helpers.params $(PROFILE)
+	@mkdir -p runs && flock --nonblock --close runs/.$(PROFILE).lock \
+	  $(BIN)/snakemake --cores $(CORES) --resources gpu=1 --config profile=$(PROFILE) \
+	    --nolock --rerun-incomplete --quiet host progress reason 2>&1 \
+	  | grep --line-buffered -vE '^(Select jobs|Execute [0-9]+ jobs|Assuming unrestricted|Building DAG|Using shell|$$)' \
+	  || { s=$$?; [ $$s -eq 1 ] && echo "Stopped. If another run of $(PROFILE) is going on here, let it end; else read above, mend, and run the same command: it goes on from there."; exit $$s; }
+	@$(BIN)/python -m cqa_helpers.timings runs/$(PROFILE)
+
+notebook: .venv/.installed  ## rerun one notebook headless: make notebook NB=04-judge PROFILE=ttcw
+	@$(BIN)/python -m cqa_helpers.execute $(NB) --profile $(PROFILE)
+
+test: .venv/.installed  ## run all tests and checks
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+lab: .venv/.installed  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=.
+
+lint: .venv/.installed  ## format and check the code
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/mypy
+
+clean:  ## remove the runs (the environment stays)
+	rm -rf runs .snakemake .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,177 @@
+# The whole study as one graph: make report PROFILE=<name>, or
+#   snakemake --cores 2 --resources gpu=1 --config profile=rehearsal
+# Every rule runs one notebook; it resumes after a stop and reruns only what changed.
+from pathlib import Path
+
+from cqa_helpers import params as run_params
+
+PROFILE = config.get("profile", "rehearsal")
+PARAMS_FILE = run_params.file_of(PROFILE)
+PARAMS = run_params.load(PARAMS_FILE)
+RUN = f"runs/{PROFILE}"
+EXECUTE = f"python -m cqa_helpers.execute --profile {PROFILE}"
+
+PAGES = {"colophon", "embeds", "pages", "preview", "report", "variables"}
+CODE = [str(p) for p in sorted(Path("src").rglob("*.py")) if p.stem not in PAGES]
+PAGE_CODE = [str(p) for p in sorted(Path("src").rglob("*.py")) if p.stem in PAGES]
+NOTEBOOKS = [f"{RUN}/notebooks/{n}.ipynb" for n in PARAMS.notebooks()]
+
+
+def arms():
+    """Return one (lineage, arm, size) for each execution of 02."""
+    if PARAMS.tuning is None:
+        return []
+    from cqa_helpers.cohort import planned
+
+    return sorted({f"{m.lineage}-{m.arm}-{m.n}" for m in planned(PARAMS)})
+
+
+wildcard_constraints:
+    lineage="first|second",
+    n=r"\d+",
+
+
+rule all:
+    input:
+        f"{RUN}/report/index.html",
+    localrule: True
+
+
+rule audit:
+    input:
+        "notebooks/01-annotate-audit.py",
+        CODE,
+    output:
+        f"{RUN}/notebooks/01-annotate-audit.ipynb",
+        f"{RUN}/results/01-annotate-audit.json",
+    params:
+        hash=PARAMS.fingerprint("01-annotate-audit"),
+    benchmark:
+        f"{RUN}/timings/01-annotate-audit.tsv"
+    message:
+        "01 annotate-audit: what the experts gave, and how far they agree"
+    shell:
+        f"{EXECUTE} 01-annotate-audit"
+
+
+rule tune:
+    input:
+        "notebooks/02-fine-tune.py",
+        f"{RUN}/results/01-annotate-audit.json",
+    output:
+        f"{RUN}/notebooks/02-fine-tune/{{lineage}}-{{arm}}-{{n}}.ipynb",
+        f"{RUN}/results/02-fine-tune/{{lineage}}-{{arm}}-{{n}}.json",
+    params:
+        hash=PARAMS.fingerprint("02-fine-tune") if PARAMS.tuning else "",
+    resources:
+        gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
+    benchmark:
+        f"{RUN}/timings/02-fine-tune/{{lineage}}-{{arm}}-{{n}}.tsv"
+    message:
+        "02 fine-tune: {wildcards.arm}, {wildcards.n} annotations, {wildcards.lineage} base"
+    shell:
+        f"{EXECUTE} 02-fine-tune --out {{output[0]}} -p arm {{wildcards.arm}}"
+        " -p n_train {wildcards.n} -p lineage {wildcards.lineage}"
+
+
+rule tuned:
+    input:
+        "notebooks/02-fine-tune.py",
+        expand(f"{RUN}/results/02-fine-tune/{{cell}}.json", cell=arms()),
+    output:
+        f"{RUN}/notebooks/02-fine-tune.ipynb",
+        f"{RUN}/results/02-fine-tune.json",
+    benchmark:
+        f"{RUN}/timings/02-fine-tune.tsv"
+    message:
+        "02 fine-tune: all arms side by side"
+    shell:
+        f"{EXECUTE} 02-fine-tune -p arm all"
+
+
+rule surprise:
+    input:
+        "notebooks/03-calibrated-surprise.py",
+        f"{RUN}/results/02-fine-tune.json",
+    output:
+        f"{RUN}/notebooks/03-calibrated-surprise.ipynb",
+        f"{RUN}/results/03-calibrated-surprise.json",
+    params:
+        hash=PARAMS.fingerprint("03-calibrated-surprise") if PARAMS.surprise else "",
+    resources:
+        gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
+    benchmark:
+        f"{RUN}/timings/03-calibrated-surprise.tsv"
+    message:
+        "03 calibrated-surprise: good against degraded, before and after"
+    shell:
+        f"{EXECUTE} 03-calibrated-surprise"
+
+
+rule judge:
+    input:
+        "notebooks/04-judge.py",
+        f"{RUN}/results/01-annotate-audit.json",
+        [f"{RUN}/results/02-fine-tune.json"] if PARAMS.tuning else [],
+    output:
+        f"{RUN}/notebooks/04-judge.ipynb",
+        f"{RUN}/results/04-judge.json",
+        f"{RUN}/verdicts.parquet",
+    params:
+        hash=PARAMS.fingerprint("04-judge"),
+    benchmark:
+        f"{RUN}/timings/04-judge.tsv"
+    message:
+        "04 judge: everyone answers the same questions"
+    shell:
+        f"{EXECUTE} 04-judge"
+
+
+rule blind:
+    input:
+        "notebooks/05-blind-analysis.py",
+        f"{RUN}/results/04-judge.json",
+        f"{RUN}/verdicts.parquet",
+    output:
+        f"{RUN}/notebooks/05-blind-analysis.ipynb",
+        f"{RUN}/results/05-blind-analysis.json",
+    params:
+        hash=PARAMS.fingerprint("05-blind-analysis"),
+    benchmark:
+        f"{RUN}/timings/05-blind-analysis.tsv"
+    message:
+        "05 blind-analysis: the declared comparison, and what it means"
+    shell:
+        f"{EXECUTE} 05-blind-analysis"
+
+
+rule results:
+    input:
+        NOTEBOOKS,
+    output:
+        f"{RUN}/results.json",
+        f"{RUN}/params.yaml",
+    params:
+        file=str(PARAMS_FILE),
+        resolved=run_params.dump(PARAMS),
+    message:
+        "results: every number in one file"
+    shell:
+        f"python -m cqa_helpers.results --params {{params.file}} --run {RUN}"
+
+
+rule report:
+    input:
+        f"{RUN}/results.json",
+        f"{RUN}/params.yaml",
+        [str(p) for p in sorted(Path("report").rglob("*")) if p.is_file()],
+        PAGE_CODE,
+    output:
+        f"{RUN}/report/index.html",
+    benchmark:
+        f"{RUN}/timings/report.tsv"
+    message:
+        "report: website and PDF"
+    shell:
+        f"python -m cqa_helpers.report --run {RUN}"
+

@@ -1,0 +1,306 @@
+"""Good against degraded: what tuning changes in how models read pairs (Δ(ΔI), both directions).
+
+Readings A and B and both directions are declared in the methodology. The seed is the unit: a test
+over pairs within one tuned model measures how that model drifted.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cqa_helpers import cohort, finetuning, surprise
+from cqa_helpers.calls import CallRecord
+from cqa_helpers.cohort import Base, Member
+from cqa_helpers.corpus import Corpus
+from cqa_helpers.models import LocalModel
+from cqa_helpers.params import Params
+from cqa_helpers.prompts import prefix
+from cqa_helpers.records import Pair, Passage, Verdict
+
+UNITS = {"judgment": "Δ(ΔI), bits per passage", "text": "Δ(ΔI), bits per passage token"}
+TITLES = {
+    "cot": "reasons first",
+    "verdict-only": "verdicts alone",
+    "style-only": "style alone (control)",
+    "shuffled": "shuffled (control)",
+}
+
+
+def difference(pair: Pair) -> tuple[str, str]:
+    """Return the words in which good and degraded differ, with a little around them."""
+    good, bad = pair.good.split(), pair.degraded.split()
+    blocks = difflib.SequenceMatcher(None, good, bad, autojunk=False).get_opcodes()
+    changed = [b for b in blocks if b[0] != "equal"]
+    first, last = changed[0], changed[-1]
+    return (
+        " ".join(good[max(first[1] - 4, 0) : last[2] + 4]),
+        " ".join(bad[max(first[3] - 4, 0) : last[4] + 4]),
+    )
+
+
+def read_all(
+    members: Sequence[Member],
+    params: Params,
+    material: Corpus,
+    run_dir: Path,
+    record: CallRecord,
+) -> pd.DataFrame:
+    """Return one row a model and pair: H(x), H(x|y) and judgment bits of both versions.
+
+    Models are ``base`` (one draw of reviews a seed, so that it is compared seed by seed) and each
+    member. Columns end in ``_good`` and ``_degraded``; judgment bits are nan where a review left
+    a verdict out.
+    """
+    assert params.tuning is not None and params.models is not None
+    base = Base(params.models)
+    frames = []
+    pairs = material.pairs
+    sides = [
+        Passage(
+            id=f"{pair.id}#{side}", work_id=pair.id, text=getattr(pair, side), origin=pair.origin,
+            licence="as its pair", source="pairs",
+        )
+        for side in ("good", "degraded") for pair in pairs
+    ]  # fmt: skip
+    text = _text_direction(base.local(), params, pairs)
+    untuned = cohort.ask_base(base, params, sides, record)
+    for repeat, seed in enumerate(params.tuning.seeds):
+        bits = _judgment_bits([v for v in untuned if v.repeat == repeat], pairs, params)
+        frames.append(_frame("base", 0, seed, pairs, text, bits))
+    for member in members:
+        folder = Path(run_dir) / "adapters" / member.name
+        tuned = finetuning.with_adapter(base.local(), folder)
+        try:
+            text = _text_direction(tuned, params, pairs)
+        finally:
+            finetuning.without(tuned, base.local())
+        answers = cohort.ask(member, base, params, sides, run_dir, record)
+        bits = _judgment_bits(answers, pairs, params)
+        frames.append(_frame(member.arm, member.n, member.seed, pairs, text, bits))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _text_direction(
+    local: LocalModel, params: Params, pairs: Sequence[Pair]
+) -> dict[str, surprise.Surprise]:
+    assert params.surprise is not None
+    dialect = cohort.panel(params).dialect
+    constrained = [prefix(dialect, pair.constraints) for pair in pairs]
+    return {
+        side: surprise.score(
+            local, prefix(dialect, None), constrained, [getattr(p, side) for p in pairs],
+            params.surprise.batch_size,
+        )
+        for side in ("good", "degraded")
+    }  # fmt: skip
+
+
+def _judgment_bits(
+    answers: Sequence[Verdict], pairs: Sequence[Pair], params: Params
+) -> dict[str, np.ndarray]:
+    assert params.surprise is not None
+    dimensions = list(dict.fromkeys(v.dimension for v in answers))
+    known = {(v.item_id, v.dimension): v.probability for v in answers}
+    bits = {}
+    for side in ("good", "degraded"):
+        table = np.array(
+            [[known.get((f"{p.id}#{side}", d)) for d in dimensions] for p in pairs], dtype=float
+        )
+        bits[side] = surprise.log_odds_all_good(table, params.surprise.clip)
+    return bits
+
+
+def _frame(
+    arm: str,
+    n: int,
+    seed: int,
+    pairs: Sequence[Pair],
+    text: Mapping[str, surprise.Surprise],
+    bits: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "arm": arm,
+            "n_train": n,
+            "seed": seed,
+            "pair": [p.id for p in pairs],
+            "group": [p.group for p in pairs],
+            "dimension": [p.dimension for p in pairs],
+            **{
+                f"{name}_{side}": values
+                for side in ("good", "degraded")
+                for name, values in (
+                    ("h_x", text[side].unconstrained),
+                    ("h_x_given_y", text[side].constrained),
+                    ("judgment", bits[side]),
+                )
+            },
+        }
+    )
+
+
+def changes(readings: pd.DataFrame) -> pd.DataFrame:
+    """Return after minus before, one row an arm, seed, group, direction and reading.
+
+    ``mean`` is over pairs, in bits; ``p`` is the two-sided Wilcoxon test over pairs of that one
+    model. Before is the base, with the same seed's draws.
+    """
+    table = readings.copy()
+    for side in ("good", "degraded"):
+        table[f"i_{side}"] = table[f"h_x_{side}"] - table[f"h_x_given_y_{side}"]
+    measures = {
+        ("text", "A"): table["i_good"],
+        ("text", "B"): table["i_good"] - table["i_degraded"],
+        ("judgment", "A"): table["judgment_good"],
+        ("judgment", "B"): table["judgment_good"] - table["judgment_degraded"],
+    }
+    rows = []
+    for (direction, reading), values in measures.items():
+        wide = table.assign(value=values).set_index(["seed", "pair"])
+        before = wide.loc[wide["arm"] == "base", "value"]
+        for (arm, seed), mine in wide[wide["arm"] != "base"].groupby(["arm", "seed"]):
+            gain = mine["value"] - before.reindex(mine.index)
+            for group, part in gain.groupby(mine["group"]):
+                test = surprise.pair_test(part.to_numpy(dtype=float))
+                rows.append(
+                    {
+                        "arm": arm, "seed": int(str(seed)), "group": group,
+                        "direction": direction, "reading": reading, "mean": test.mean,
+                        "d": test.cohens_d, "p": test.p_two_sided, "n": test.n,
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _grouped(found: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    return [
+        (arm, group, found[(found["arm"] == arm) & (found["group"] == group)])
+        for arm in TITLES if arm in set(found["arm"])
+        for group in ("literary", "factual") if group in set(found["group"])
+    ]  # fmt: skip
+
+
+def forest_rows(found: pd.DataFrame, direction: str) -> pd.DataFrame:
+    """Return the figure's rows: mean over seeds and their range, contrast reading."""
+    mine = found[(found["direction"] == direction) & (found["reading"] == "B")]
+    return pd.DataFrame(
+        [
+            {
+                "label": f"{TITLES[arm]}, {group}",
+                "role": "tuned" if arm == "cot" else "control",
+                "value": part["mean"].mean(),
+                "low": part["mean"].min() if len(part) > 1 else None,
+                "high": part["mean"].max() if len(part) > 1 else None,
+            }
+            for arm, group, part in _grouped(mine)
+        ]
+    )
+
+
+def seed_dots(found: pd.DataFrame, direction: str) -> dict[str, list[float]]:
+    """Return each row's seeds by its label."""
+    mine = found[(found["direction"] == direction) & (found["reading"] == "B")]
+    return {
+        f"{TITLES[arm]}, {group}": list(part["mean"]) for arm, group, part in _grouped(mine)
+    }
+
+
+def headline(found: pd.DataFrame, direction: str) -> str:
+    """Return the figure's finding: what tuning moved in literary and in factual pairs."""
+    mine = found[
+        (found["direction"] == direction) & (found["reading"] == "B") & (found["arm"] == "cot")
+    ]
+    means = mine.groupby("group")["mean"].mean()
+    said = ", ".join(f"{group} pairs {_signed(value)}" for group, value in means.items())
+    return f"Tuning with reasons moves {said} bits" if said else "Change of ΔI by tuning"
+
+
+def subtitle(direction: str, groups: pd.Series) -> str:
+    """Return what is measured, in which direction, on how many pairs."""
+    name = {"judgment": "judgment direction, log2 p(y|x)", "text": "text direction, log2 p(x|y)"}
+    sizes = ", ".join(f"{n} {group}" for group, n in groups.items())
+    return f"{name[direction]}; good minus degraded, after minus before; {sizes} pairs"
+
+
+def as_rows(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of changes for show."""
+    rows = []
+    for (direction, reading), mine in found.groupby(["direction", "reading"]):
+        for arm, group, part in _grouped(mine):
+            rows.append(
+                {
+                    "Direction": direction, "Reading": reading, "Arm": TITLES[arm],
+                    "Pairs": group,
+                    "Δ(ΔI), bits": (part["mean"].mean(), part["mean"].min(), part["mean"].max()),
+                    "Seeds": len(part),
+                    "Seeds with p < .05": int((part["p"] < 0.05).sum()),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def entropies(readings: pd.DataFrame) -> pd.DataFrame:
+    """Return mean H(x) and H(x|y) of both versions by arm and group, bits per token."""
+    columns = {
+        "h_x_good": "H(x), good",
+        "h_x_given_y_good": "H(x|y), good",
+        "h_x_degraded": "H(x), degraded",
+        "h_x_given_y_degraded": "H(x|y), degraded",
+    }
+    means = readings.groupby(["arm", "group"], sort=False)[list(columns)].mean().reset_index()
+    means["arm"] = means["arm"].map(lambda arm: TITLES.get(arm, "base, not tuned"))
+    return means.rename(columns={**columns, "arm": "Arm", "group": "Pairs"})
+
+
+def results(readings: pd.DataFrame, found: pd.DataFrame, params: Params) -> dict[str, Any]:
+    """Return the section of ``results.json``: entropies before and after, and the changes."""
+    assert params.surprise is not None
+    section: dict[str, Any] = {"primary_direction": params.surprise.primary, "groups": {}}
+    sides = {"base": "before"}
+    for (arm, group), part in readings.groupby(["arm", "group"]):
+        good = (part["h_x_good"] - part["h_x_given_y_good"]).mean()
+        bad = (part["h_x_degraded"] - part["h_x_given_y_degraded"]).mean()
+        contrast = part["judgment_good"] - part["judgment_degraded"]
+        entry = section["groups"].setdefault(str(group), {"before": None, "after": {}})
+        values = {
+            "h_x": part["h_x_good"].mean(),
+            "h_x_given_y": part["h_x_given_y_good"].mean(),
+            "h_x_degraded": part["h_x_degraded"].mean(),
+            "h_x_given_y_degraded": part["h_x_given_y_degraded"].mean(),
+            "delta_i": good - bad,
+            "delta_i_judgment": contrast.mean(),
+            "n_pairs": int(part["pair"].nunique()),
+            "n_without_judgment": int(contrast.isna().sum()),
+        }
+        if sides.get(str(arm)) == "before":
+            entry["before"] = values
+        else:
+            entry["after"][str(arm)] = values
+    section["changes"] = {
+        direction: {
+            reading: {
+                arm: {
+                    group: {
+                        "mean": part["mean"].mean(),
+                        "by_seed": {str(int(r.seed)): r.mean for r in part.itertuples()},
+                        "p_by_seed": {str(int(r.seed)): r.p for r in part.itertuples()},
+                    }
+                    for a, group, part in _grouped(mine) if a == arm
+                }
+                for arm in dict.fromkeys(a for a, _, _ in _grouped(mine))
+            }
+            for reading, mine in half.groupby("reading")
+        }
+        for direction, half in found.groupby("direction")
+    }  # fmt: skip
+    return section
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")

@@ -92,7 +92,7 @@ rule tuned:
 rule surprise:
     input:
         "notebooks/03-calibrated-surprise.py",
-        f"{RUN}/results/02-fine-tune.json",
+        expand(f"{RUN}/results/02-fine-tune/{{cell}}.json", cell=arms()),
     output:
         f"{RUN}/notebooks/03-calibrated-surprise.ipynb",
         f"{RUN}/results/03-calibrated-surprise.json",

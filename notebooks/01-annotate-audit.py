@@ -151,10 +151,12 @@ audit = {
     "reasons": len(reasons),
     "median_reason_words": float(words.median()) if len(words) else None,
 }
-figures.show_table(pd.DataFrame([{"What": k.replace("_", " "), "Number": v} for k, v in audit.items()]), digits=0)
+figures.show_table(
+    pd.DataFrame([{"What": k.replace("_", " "), "Number": v} for k, v in audit.items()]), digits=0
+)
 
 # %%
-results.save(
+_ = results.save(
     run,
     "01-annotate-audit",
     {

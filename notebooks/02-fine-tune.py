@@ -29,7 +29,19 @@ lineage = "first"  # which base: first | second
 # %%
 import pandas as pd
 
-from cqa_helpers import arms, calls, cohort, corpus, figures, finetuning, learning, models, paths, provenance, results
+from cqa_helpers import (
+    arms,
+    calls,
+    cohort,
+    corpus,
+    figures,
+    finetuning,
+    learning,
+    models,
+    paths,
+    provenance,
+    results,
+)
 from cqa_helpers import params as run_params
 
 models.quiet()
@@ -37,15 +49,23 @@ watch = provenance.Stopwatch()
 figures.use_style()
 params = run_params.load(params_file)
 run = paths.at(run_dir)
-assert params.tuning is not None, f"profile {params.profile} tunes no model: notebook 02 has nothing to do"
+assert params.tuning is not None, (
+    f"profile {params.profile} tunes no model: notebook 02 has nothing to do"
+)
 material = corpus.prepare(params, run)
 members = [
     m
     for m in cohort.planned(params)
     if arm == "all" or (m.arm == arm and m.n == n_train and m.lineage == lineage)
 ]
-assert members, f"the params plan no arm {arm!r} of size {n_train} on the {lineage} base: {params.tuning.arms}"
-print(f"{len(members)} model(s): " + ", ".join(m.name for m in members[:6]) + (" …" if len(members) > 6 else ""))
+assert members, (
+    f"the params plan no arm {arm!r} of size {n_train} on the {lineage} base: {params.tuning.arms}"
+)
+print(
+    f"{len(members)} model(s): "
+    + ", ".join(m.name for m in members[:6])
+    + (" …" if len(members) > 6 else "")
+)
 
 # %% [markdown]
 # ## What a model is taught
@@ -56,7 +76,15 @@ print(f"{len(members)} model(s): " + ", ".join(m.name for m in members[:6]) + ("
 # %%
 first = members[0]
 asked = cohort.panel(params, first.arm)
-rows = arms.rows(first.arm, first.n, first.seed, material.annotations, material.by_id(), asked.taxonomy, asked.dialect)
+rows = arms.rows(
+    first.arm,
+    first.n,
+    first.seed,
+    material.annotations,
+    material.by_id(),
+    asked.taxonomy,
+    asked.dialect,
+)
 print("PROMPT     …" + rows[0].prompt[-160:])
 print("COMPLETION " + rows[0].completion[:360] + " …")
 
@@ -82,8 +110,14 @@ figures.show_table(overview)
 # %%
 #| label: fig-loss
 #| fig-cap: "Training loss by step, one line a seed."
-figures.losses({m.name: a.record["losses"] for m, a in trained.items() if m.n == first.n and m.arm == first.arm and m.lineage == first.lineage}, params.tuning.steps);
-
+figures.losses(
+    {
+        m.name: a.record["losses"]
+        for m, a in trained.items()
+        if m.n == first.n and m.arm == first.arm and m.lineage == first.lineage
+    },
+    params.tuning.steps,
+)
 # %% [markdown]
 # ## All arms side by side
 #
@@ -137,6 +171,12 @@ block = provenance.block(
     adapters={m.name: models.weights_identity(a.folder) for m, a in trained.items()},
 )
 if arm == "all":
-    results.save(run, "02-fine-tune", {**learning.results(trained, measured, by_arm), "provenance": block})
+    _ = results.save(
+        run, "02-fine-tune", {**learning.results(trained, measured, by_arm), "provenance": block}
+    )
 else:
-    results.save(run, f"02-fine-tune/{members[0].lineage}-{arm}-{n_train}", {**learning.results(trained, measured, {}), "provenance": block})
+    _ = results.save(
+        run,
+        f"02-fine-tune/{members[0].lineage}-{arm}-{n_train}",
+        {**learning.results(trained, measured, {}), "provenance": block},
+    )

@@ -35,7 +35,9 @@ watch = provenance.Stopwatch()
 figures.use_style()
 params = run_params.load(params_file)
 run = paths.at(run_dir)
-assert params.surprise is not None, f"profile {params.profile} measures no surprise: notebook 03 has nothing to do"
+assert params.surprise is not None, (
+    f"profile {params.profile} measures no surprise: notebook 03 has nothing to do"
+)
 material = corpus.prepare(params, run)
 groups = pd.Series([p.group for p in material.pairs]).value_counts()
 print(f"{len(material.pairs)} pairs: " + ", ".join(f"{n} {g}" for g, n in groups.items()))
@@ -50,7 +52,9 @@ print(f"{len(material.pairs)} pairs: " + ", ".join(f"{n} {g}" for g, n in groups
 for group in groups.index:
     pair = next(p for p in material.pairs if p.group == group)
     good, bad = pairwise.difference(pair)
-    print(f"{group} ({pair.dimension})\n  good      {good}\n  degraded  {bad}\n  meant     {pair.constraints.joint()}\n")
+    print(
+        f"{group} ({pair.dimension})\n  good      {good}\n  degraded  {bad}\n  meant     {pair.constraints.joint()}\n"
+    )
 
 # %% [markdown]
 # ## Reading both versions, before and after
@@ -60,10 +64,17 @@ for group in groups.index:
 # dimension is effective", which differs from log2 p(y|x) − log2 p(y) by a constant that cancels.
 
 # %%
-wanted = [m for m in cohort.planned(params) if m.lineage == "first" and m.n == max(params.tuning.arms[m.arm])]
+wanted = [
+    m
+    for m in cohort.planned(params)
+    if m.lineage == "first" and m.n == max(params.tuning.arms[m.arm])
+]
 finished = [m for m in wanted if (run / "adapters" / m.name / "training.json").is_file()]
 if len(finished) < len(wanted):
-    print("Planned and not trained yet (run 02-fine-tune for them):", ", ".join(m.name for m in wanted if m not in finished))
+    print(
+        "Planned and not trained yet (run 02-fine-tune for them):",
+        ", ".join(m.name for m in wanted if m not in finished),
+    )
 with calls.CallRecord(run / "calls.sqlite") as record:
     readings = pairwise.read_all(finished, params, material, run, record)
 readings.to_parquet(run / "surprise.parquet", index=False)
@@ -98,7 +109,7 @@ figures.show_table(pairwise.as_rows(changes), digits=3)
 figures.show_table(pairwise.entropies(readings), digits=3)
 
 # %%
-results.save(
+_ = results.save(
     run,
     "03-calibrated-surprise",
     {

@@ -77,16 +77,16 @@ with calls.CallRecord(run / "calls.sqlite") as record:
                 else:
                     absent.append(member.name)
     for live in params.judging.live:
-        rows += judges.ask_live(
-            live, held_out, cohort.panel(params), record, seed=params.seed
-        )
+        rows += judges.ask_live(live, held_out, cohort.panel(params), record, seed=params.seed)
     recorded_calls = record.count()
 table = to_table([v for v in rows if v.item_id in asked_items])
 paths.at(run).mkdir(parents=True, exist_ok=True)
 table.to_parquet(run / "verdicts.parquet", index=False)
 if absent:
     print("Planned and not trained yet (run 02-fine-tune for them):", ", ".join(absent))
-print(f"{len(table):,} verdicts of {table['judge_id'].nunique()} judges; {recorded_calls:,} calls on record")
+print(
+    f"{len(table):,} verdicts of {table['judge_id'].nunique()} judges; {recorded_calls:,} calls on record"
+)
 
 # %% [markdown]
 # ## Exhibit: one passage
@@ -132,7 +132,11 @@ forest = pd.DataFrame(
         for j in order
     ]
 )
-dots = {standing.name_of(j): found[j]["by_repeat"].values() for j in order if len(found[j]["by_repeat"]) > 1}
+dots = {
+    standing.name_of(j): found[j]["by_repeat"].values()
+    for j in order
+    if len(found[j]["by_repeat"]) > 1
+}
 figures.forest(
     forest,
     title=standing.headline(found, params),
@@ -167,7 +171,13 @@ if curves:
     errors = {j: found[j]["ece"] for j in names}
     best = min(errors, key=errors.get)
     figures.reliability(
-        {standing.name_of(j): (figures.role_of(j, params.study.reference, params.judging.recorded), b) for j, b in curves.items()},
+        {
+            standing.name_of(j): (
+                figures.role_of(j, params.study.reference, params.judging.recorded),
+                b,
+            )
+            for j, b in curves.items()
+        },
         title=f"{standing.name_of(best).capitalize()} is closest to saying how often it is right",
         subtitle="share judged effective by the experts' majority, by the judge's own probability",
     )
@@ -183,13 +193,17 @@ else:
 sealed = None
 if params.blind is not None:
     folder = blinding.seal(
-        params, run, rows, held_out, cohort.panel(params).dialect.words if params.models else {0: "no", 1: "yes"}
+        params,
+        run,
+        rows,
+        held_out,
+        cohort.panel(params).dialect.words if params.models else {0: "no", 1: "yes"},
     )
     sealed = (folder / "seal.json").read_text()
     print(sealed)
 
 # %%
-results.save(
+_ = results.save(
     run,
     "04-judge",
     {

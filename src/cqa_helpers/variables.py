@@ -20,8 +20,8 @@ def number_text(value: float | int | None, decimals: int | None = None) -> str:
     """Return a number as a reader should see it.
 
     Whole numbers get thousands separators; others as many decimals as their size calls for
-    (our choice: two below ten, three below a tenth, none from a hundred on), unless ``decimals``
-    says how many. What rounds to nothing is given as a bound.
+    (our choice: two below ten, three below a tenth unless two say it all, none from a hundred
+    on), unless ``decimals`` says how many. What rounds to nothing is given as a bound.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING
@@ -34,7 +34,7 @@ def number_text(value: float | int | None, decimals: int | None = None) -> str:
         if 0 < size < 0.001:
             return f"above {MINUS}0.001" if value < 0 else "below 0.001"
         decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.0995 else 3
-        if size == 0:
+        if decimals == 3 and round(size, 2) == size:
             decimals = 2
     text = f"{value:,.{decimals}f}"
     if float(text.replace(",", "")) == 0:

@@ -1,0 +1,302 @@
+"""The declared comparison, carried out: for the candidate, and for everyone beside it.
+
+What is compared, the margin and the meaning of each outcome stand in the params and in
+:mod:`cqa_helpers.study` before data are opened; this module decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from cqa_helpers import blinding, contrasts, figures, standing, study
+from cqa_helpers.contrasts import SeedContrast
+from cqa_helpers.pairing import EXPERTS
+from cqa_helpers.params import Params
+from cqa_helpers.records import Verdict, read_jsonl
+
+
+class Compared(NamedTuple):
+    """One judge against the reference: what was found, what it means, and its p-values."""
+
+    contrast: SeedContrast
+    conclusion: study.Conclusion
+    p: float | None
+    p_holm: float | None
+
+
+class Rated(NamedTuple):
+    """One judge's unsigned diagnoses in raters' eyes; the difference is null for the reference."""
+
+    mean: float
+    n: int
+    minus_reference: contrasts.Interval | None
+
+
+def _contrast(table: pd.DataFrame, judge: str, other: str, params: Params) -> SeedContrast:
+    return contrasts.seed_contrast(
+        table,
+        judge,
+        other,
+        standing.experts_of(table),
+        n_boot=params.study.n_boot,
+        seed=params.seed,
+        level=params.study.level,
+    )
+
+
+def compare(table: pd.DataFrame, params: Params) -> dict[str, Compared]:
+    """Return each judge's comparison with the reference, the candidate first.
+
+    Then who reads, by difference, then the baselines. Holm's correction is over all but the
+    candidate, which is the one primary comparison. Judges without a usable verdict are left out.
+    """
+    plan = params.study
+    usable = set(table.loc[table["status"] == "ok", "judge_id"])
+    judges = [
+        j for j in standing.judges_of(table)
+        if j != plan.reference and (j == EXPERTS or j in usable)
+    ]  # fmt: skip
+    found = {j: _contrast(table, j, plan.reference, params) for j in judges}
+    p_values = {
+        j: study.bootstrap_p(c.overall.draws) for j, c in found.items() if j != plan.candidate
+    }
+    adjusted = study.holm(p_values)
+    blind = set(params.judging.baselines)
+
+    def place(judge: str) -> tuple[bool, bool, float]:
+        value = found[judge].overall.difference.value
+        return judge != plan.candidate, judge in blind, -(value or 0.0)
+
+    return {
+        j: Compared(
+            found[j],
+            study.decide(found[j].overall.difference, plan.margin, found[j].candidate),
+            p_values.get(j),
+            adjusted.get(j),
+        )
+        for j in sorted(found, key=place)
+    }
+
+
+def sentence(compared: Mapping[str, Compared], params: Params) -> str:
+    """Return the primary result as one plain sentence."""
+    plan = params.study
+    return study.sentence(
+        compared[plan.candidate].conclusion,
+        candidate=standing.title_of(plan.candidate),
+        reference=standing.name_of(plan.reference),
+        level=plan.level,
+    )
+
+
+def headline(compared: Mapping[str, Compared], params: Params) -> str:
+    """Return the primary result as a figure's title."""
+    plan = params.study
+    return study.headline(
+        compared[plan.candidate].conclusion,
+        standing.title_of(plan.candidate),
+        standing.name_of(plan.reference),
+    )
+
+
+def forest_rows(compared: Mapping[str, Compared], params: Params) -> pd.DataFrame:
+    """Return the rows of the figure of differences."""
+    reference, recorded = params.study.reference, params.judging.recorded
+    return pd.DataFrame(
+        [
+            {
+                "label": standing.name_of(judge),
+                "role": figures.role_of(judge, reference, recorded),
+                **c.contrast.overall.difference.as_dict(),
+            }
+            for judge, c in compared.items()
+        ]
+    )
+
+
+def seed_dots(compared: Mapping[str, Compared]) -> dict[str, list[float]]:
+    """Return each seed's own difference, for judges that have several."""
+    return {
+        standing.name_of(judge): [d for d in c.contrast.by_repeat.values() if d is not None]
+        for judge, c in compared.items()
+        if len(c.contrast.by_repeat) > 1
+    }
+
+
+def as_rows(compared: Mapping[str, Compared], params: Params) -> pd.DataFrame:
+    """Return the table of comparisons for show."""
+    blind = set(params.judging.baselines)
+
+    def part(judge: str) -> str:
+        if judge == params.study.candidate:
+            return "primary"
+        return "must not pass" if judge in blind else "secondary"
+
+    return pd.DataFrame(
+        [
+            {
+                "Judge": standing.name_of(judge),
+                "Role": part(judge),
+                "κ minus reference": tuple(c.contrast.overall.difference),
+                "Own κ": tuple(c.contrast.candidate),
+                "Outcome": c.conclusion.outcome.replace("-", " "),
+                "p, Holm": c.p_holm,
+            }
+            for judge, c in compared.items()
+        ]
+    )
+
+
+def rated(
+    returned: Path, key: Sequence[blinding.Diagnosis], params: Params
+) -> tuple[pd.DataFrame, dict[str, Rated]]:
+    """Return the ratings with their judges' names, and each judge's standing in raters' eyes.
+
+    Raises
+    ------
+    BlindError
+        A rating is of a code that no packet has.
+    """
+    of_code = {d.code: d for d in key}
+    rows = read_jsonl(returned, Verdict)
+    if unknown := sorted({v.item_id for v in rows} - set(of_code)):
+        raise blinding.BlindError(
+            f"{returned} rates {len(unknown)} code(s) that no packet has: {', '.join(unknown[:5])}."
+        )
+    ratings = pd.DataFrame(
+        [
+            {
+                "judge_id": of_code[v.item_id].judge_id,
+                "passage_id": of_code[v.item_id].passage_id,
+                "rater_id": v.judge_id,
+                "value": None if v.value is None else float(v.value),
+            }
+            for v in rows
+        ]
+    )
+    plan = params.study
+    found = {}
+    for judge, mine in ratings.groupby("judge_id"):
+        gap = None
+        if judge != plan.reference:
+            gap = contrasts.rating_contrast(
+                ratings, str(judge), plan.reference, plan.n_boot, params.seed, plan.level
+            )
+        found[str(judge)] = Rated(float(mine["value"].mean()), int(mine["value"].count()), gap)
+    return ratings, dict(sorted(found.items(), key=lambda item: -item[1].mean))
+
+
+def rated_rows(found: Mapping[str, Rated]) -> pd.DataFrame:
+    """Return the table of ratings for show."""
+    return pd.DataFrame(
+        [
+            {
+                "Judge": standing.name_of(judge),
+                "Ratings": r.n,
+                "Mean, 1 to 5": r.mean,
+                "Minus reference": None if r.minus_reference is None else tuple(r.minus_reference),
+            }
+            for judge, r in found.items()
+        ]
+    )
+
+
+def decision(
+    table: pd.DataFrame, compared: Mapping[str, Compared], params: Params
+) -> study.Decision:
+    """Return the row of the decision table that holds, from the declared inputs."""
+    if params.tuning is None:
+        return study.no_tuning()
+    known = set(table["judge_id"])
+    primary = compared[params.study.candidate]
+
+    def beside(judge: str, other: str) -> contrasts.Interval | None:
+        if not {judge, other} <= known:
+            return None
+        return _contrast(table, judge, other, params).overall.difference
+
+    return study.decision_table(
+        primary.conclusion,
+        list(primary.contrast.by_repeat.values()),
+        beside("tuned-style-only", "base"),
+        beside("tuned-shuffled", "base"),
+        tuned_over_style=beside(params.study.candidate, "tuned-style-only"),
+        tuned=primary.contrast.candidate,
+    )
+
+
+def decision_rows(made: study.Decision) -> pd.DataFrame:
+    """Return the decision table for show, with the row that holds marked."""
+    return pd.DataFrame(
+        [
+            {
+                "Holds": "→" if row == made.row else "",
+                "Row": row.replace("-", " "),
+                "Declared to mean": text,
+            }
+            for row, text in study.TEXTS.items()
+        ]
+    )
+
+
+def recovery(
+    table: pd.DataFrame, truth: Mapping[str, Mapping[str, int]], declared: Mapping[str, float]
+) -> dict[str, dict[str, float | None]]:
+    """Return the share of each judge's verdicts that equal the planted truth, beside what was
+    declared for it (0.5 for a judge that must not be able to tell)."""
+    experts = standing.experts_of(table)
+    known = table[(table["status"] == "ok") & table["item_id"].isin(truth)]
+    right = [
+        truth[item][dimension] == value
+        for item, dimension, value in zip(
+            known["item_id"], known["dimension"], known["value"], strict=True
+        )
+    ]
+    who = known["judge_id"].where(~known["judge_id"].isin(experts), EXPERTS)
+    share = pd.Series(right, index=known.index).groupby(who).mean()
+    return {
+        judge: {"planted": declared.get(judge), "found": float(share[judge])}
+        for judge in (*declared, "tuned", "tuned-second-base", "tuned-verdict-only")
+        if judge in share
+    }
+
+
+def results(
+    compared: Mapping[str, Compared], made: study.Decision, params: Params
+) -> dict[str, Any]:
+    """Return the primary and secondary comparisons and the decision for ``results.json``."""
+    plan = params.study
+    primary = compared[plan.candidate]
+    return {
+        "primary": {
+            "candidate": standing.name_of(plan.candidate),
+            "reference": standing.name_of(plan.reference),
+            "difference": primary.contrast.overall.difference,
+            "own_kappa": primary.contrast.candidate,
+            "margin": plan.margin,
+            "conclusion": primary.conclusion.outcome,
+            "sentence": sentence(compared, params),
+            "by_seed": primary.contrast.by_repeat,
+        },
+        "secondary": {
+            judge: {
+                "difference": c.contrast.overall.difference,
+                "conclusion": c.conclusion.outcome,
+                "p": c.p,
+                "p_holm": c.p_holm,
+            }
+            for judge, c in compared.items()
+            if judge != plan.candidate
+        },
+        "decision": {
+            "row": made.row,
+            "conclusion": made.text,
+            "decided_by": list(made.decided_by),
+            "share_of_seeds": made.share_of_seeds,
+        },
+        "plan": blinding.plan_hash(params),
+    }

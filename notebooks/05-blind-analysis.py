@@ -69,7 +69,7 @@ figures.forest(
     title=declared.headline(compared, params),
     subtitle=f"κ minus that of {standing.name_of(plan.reference)}, {n_passages} held-out passages",
     xlabel="difference in Cohen's κ",
-    lines={0.0: "no difference", -plan.margin: "margin"},
+    lines={0.0: standing.name_of(plan.reference), -plan.margin: "margin"},
     dots=declared.seed_dots(compared),
 );
 

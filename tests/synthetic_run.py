@@ -128,19 +128,21 @@ def results(settings: params.Params) -> dict[str, Any]:
                 "difference": interval(-0.02, -0.09, 0.05),
                 "margin": 0.1,
                 "conclusion": "matches",
+                "conclusion_words": "matches",
                 "sentence": "The tuned judge matches the reference: −0.02 (−0.09 to 0.05).",
                 "candidate": "tuned",
                 "reference": "gpt-4.1",
             },
             "decision": {
                 "row": "success",
+                "row_words": "success",
                 "conclusion": "Expert judgment was transferred.",
                 "share_of_seeds": 1.0,
             },
             "blind": {"strength": {"tuned": interval(0.2, -0.1, 0.5)}},
         },
     }
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for name in settings.notebooks():
         provenance = {
             "git_commit": "0123456789abcdef0123456789abcdef01234567",

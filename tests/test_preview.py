@@ -38,7 +38,8 @@ def texts(content: object) -> str:
 
 def test_a_variable_is_escaped_in_prose_and_plain_in_code(tmp_path: Path) -> None:
     words = {"run": {"profile": r"a\_b"}}
-    body = "x {{< var run.profile >}} `{{< var run.profile >}}`\n```bash\nmake {{< var run.profile >}}\n```"
+    var = "{{< var run.profile >}}"
+    body = f"x {var} `{var}`\n```bash\nmake {var}\n```"
     expanded = preview.expand(body, words, tmp_path)
     assert expanded == "x a\\_b `a_b`\n```bash\nmake a_b\n```"
 

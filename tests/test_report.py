@@ -174,9 +174,10 @@ def test_lines_in_errors_are_those_of_the_source(run: Path) -> None:
     change(run, lambda r: r["05-blind-analysis"]["primary"].pop("margin"))
     with pytest.raises(pages.PageError) as error:
         stage(run)
-    line = int(re.search(r"experiment\.qmd:(\d+): unknown variable", str(error.value))[1])
+    found = re.search(r"experiment\.qmd:(\d+): unknown variable", str(error.value))
+    assert found
     source = (paths.root() / "report" / "experiment.qmd").read_text(encoding="utf-8")
-    assert "primary.margin" in source.split("\n")[line - 1]
+    assert "primary.margin" in source.split("\n")[int(found[1]) - 1]
 
 
 def test_the_new_report_takes_the_place_of_the_old(run: Path, without_quarto: None) -> None:

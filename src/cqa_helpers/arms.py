@@ -51,8 +51,11 @@ def rows(
     Raises
     ------
     ArmError
-        Fewer annotations than n, or none for an annotated passage's text.
+        Fewer annotations than n, no text for an annotated passage, or a judgement that the
+        taxonomy or the dialect does not know: no row is ever left out in silence.
     """
+    if arm not in FORM_OF_ARM:
+        raise ArmError(f"no arm {arm!r}; there are: {', '.join(FORM_OF_ARM)}.")
     chosen = _of_arm(arm, annotations)
     if len(chosen) < n:
         raise ArmError(f"arm {arm!r} asks for {n} annotations and there are {len(chosen)}.")
@@ -62,12 +65,13 @@ def rows(
     if arm == "shuffled":
         chosen = _borrowed(chosen, rng)
     elif arm == "style-only" and all(a.meta.get("arm", "cot") == "cot" for a in chosen):
-        chosen = _decoupled(chosen, rng)
+        chosen = _decoupled(chosen, rng, min(dialect.words), max(dialect.words))
     form = FORM_OF_ARM[arm]
     made = []
     for passage_id, annotation in zip(texts, chosen, strict=True):
-        if passage_id not in passages:
-            raise ArmError(f"annotation {annotation.id}: no passage {passage_id!r}.")
+        if passage_id not in passages or passages[passage_id].text is None:
+            raise ArmError(f"annotation {annotation.id}: no text of passage {passage_id!r}.")
+        _check(annotation, taxonomy, dialect)
         asked = {
             q.dimensions: q.prompt
             for q in questions([passages[passage_id]], taxonomy, dialect, form)
@@ -75,6 +79,20 @@ def rows(
         for dimensions, completion in completions(annotation, taxonomy, dialect, form):
             made.append(TrainingRow(passage_id, asked[dimensions], completion))
     return made
+
+
+def _check(annotation: Annotation, taxonomy: Taxonomy, dialect: Dialect) -> None:
+    for judgement in annotation.judgements:
+        if judgement.dimension not in taxonomy.ids():
+            raise ArmError(
+                f"annotation {annotation.id} judges {judgement.dimension!r}, and taxonomy "
+                f"{taxonomy.id!r} has: {', '.join(taxonomy.ids())}."
+            )
+        if judgement.value not in dialect.words:
+            raise ArmError(
+                f"annotation {annotation.id}, {judgement.dimension}: dialect {dialect.id!r} has no "
+                f"word for the value {judgement.value}; it has {dialect.words}."
+            )
 
 
 def _of_arm(arm: str, annotations: Sequence[Annotation]) -> list[Annotation]:
@@ -100,21 +118,33 @@ def _borrowed(annotations: Sequence[Annotation], rng: np.random.Generator) -> li
     if len(annotations) < 2:
         raise ArmError("arm 'shuffled' needs at least two annotations.")
     own = np.nan_to_num(_verdicts(annotations) - np.nanmean(_verdicts(annotations), axis=0))
+    passages = np.array([a.passage_id for a in annotations])
     best, least = None, np.inf
     for _ in range(200):
         order = rng.permutation(len(annotations))
         # A cyclic shift of a random order leaves nobody with his own.
         shift = np.empty_like(order)
         shift[order] = np.roll(order, 1)
+        if np.any(passages == passages[shift]):  # another expert's word on the same passage
+            continue
         association = np.abs((own * own[shift]).sum(axis=0)).max()
         if association < least:
             best, least = shift, association
-    assert best is not None
+    if best is None:
+        raise ArmError(
+            "arm 'shuffled': too many annotations of the same passages to give each passage "
+            "another one's."
+        )
     return [annotations[i] for i in best]
 
 
-def _decoupled(annotations: Sequence[Annotation], rng: np.random.Generator) -> list[Annotation]:
-    """Keep the reasoning and flip exactly half of the verdicts in each (dimension, value) cell."""
+def _decoupled(
+    annotations: Sequence[Annotation], rng: np.random.Generator, low: int, high: int
+) -> list[Annotation]:
+    """Keep the reasoning and flip exactly half of the verdicts in each (dimension, value) cell.
+
+    Of an odd number, one more is kept than flipped.
+    """
     table = _verdicts(annotations)
     names = sorted({j.dimension for a in annotations for j in a.judgements})
     flipped = np.zeros(table.shape, dtype=bool)
@@ -122,7 +152,6 @@ def _decoupled(annotations: Sequence[Annotation], rng: np.random.Generator) -> l
         for value in np.unique(table[~np.isnan(table[:, d]), d]):
             cell = rng.permutation(np.flatnonzero(table[:, d] == value))
             flipped[cell[: len(cell) // 2], d] = True
-    low, high = int(np.nanmin(table)), int(np.nanmax(table))
     return [
         annotation.model_copy(
             update={

@@ -279,6 +279,7 @@ def results(
             "own_kappa": primary.contrast.candidate,
             "margin": plan.margin,
             "conclusion": primary.conclusion.outcome,
+            "conclusion_words": primary.conclusion.outcome.replace("-", " "),
             "sentence": sentence(compared, params),
             "by_seed": primary.contrast.by_repeat,
         },
@@ -294,6 +295,7 @@ def results(
         },
         "decision": {
             "row": made.row,
+            "row_words": made.row.replace("-", " "),
             "conclusion": made.text,
             "decided_by": list(made.decided_by),
             "share_of_seeds": made.share_of_seeds,

@@ -91,7 +91,8 @@ def number(value: Any, digits: int = 2) -> str:
     """Return a number as text with a true minus sign; a missing one is an en dash."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
 
 
 def span(interval: Any, digits: int = 2) -> str:
@@ -116,7 +117,7 @@ def canvas(
 
     ``height`` is that of the axes in inches; ``left`` and ``right`` are shares of the width.
     """
-    lines = textwrap.wrap(title, 78)
+    lines = textwrap.wrap(title, 84)
     top, bottom = 0.62 + 0.2 * len(lines), 0.5
     whole = height + top + bottom
     figure, axes = plt.subplots(
@@ -143,7 +144,8 @@ def forest(
     ``rows`` has ``label``, ``value``, ``low``, ``high``, ``role``; ``lines`` are named vertical
     lines; ``dots`` are single seeds drawn behind a row's interval, by label.
     """
-    figure, ax = canvas(title, subtitle, 0.27 * len(rows) + 0.1, left=0.27, right=0.76)
+    left = min(max(0.012 * rows["label"].str.len().max() + 0.03, 0.16), 0.45)
+    figure, ax = canvas(title, subtitle, 0.27 * len(rows) + 0.1, left=left, right=0.76)
     places = np.arange(len(rows))[::-1]
     for y, (_, row) in zip(places, rows.iterrows(), strict=True):
         colour = COLOURS[row["role"]]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cqa_helpers import paths
+from cqa_helpers import paths, yamlfile
 
 Status = Literal["simulated", "public-replay", "funded-study"]
 ArmName = Literal["cot", "verdict-only", "style-only", "shuffled"]
@@ -27,8 +27,12 @@ NOTEBOOKS: tuple[Notebook, ...] = (
 )
 # What each notebook reads: a change elsewhere neither reruns it nor stales its results.
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "01-annotate-audit": ("profile", "status", "language", "seed", "taxonomy", "corpus"),
-    "02-fine-tune": ("seed", "taxonomy", "corpus", "models", "tuning", "judging"),
+    "01-annotate-audit": (
+        "profile", "status", "language", "seed", "taxonomy", "corpus", "study.n_boot",
+    ),
+    "02-fine-tune": (
+        "seed", "taxonomy", "corpus", "models", "tuning", "judging", "study.n_boot", "study.level",
+    ),
     "03-calibrated-surprise": (
         "seed", "taxonomy", "corpus", "models", "tuning", "judging", "surprise",
     ),
@@ -205,8 +209,13 @@ class Params(Section):
 
     def fingerprint(self, notebook: str) -> str:
         """Return the hash of what a notebook reads, 16 hexadecimal digits."""
-        whole = self.model_dump(mode="json")
-        return fingerprint({key: whole[key] for key in SECTIONS[notebook]})
+        read = {}
+        for key in SECTIONS[notebook]:
+            value: Any = self.model_dump(mode="json")
+            for part in key.split("."):
+                value = value[part]
+            read[key] = value
+        return fingerprint(read)
 
 
 def fingerprint(value: Any) -> str:
@@ -247,80 +256,12 @@ def load(file: Path | str) -> Params:
         path = paths.root() / path
     if not path.is_file():
         raise ParamsError(f"{path}: no such params file. Profiles: {', '.join(profiles())}.")
-    text = path.read_text(encoding="utf-8")
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not readable as YAML: {error}") from None
-    if doubled := _repeated_keys(node, ()):
-        raise ParamsError("\n".join(f"{path}:{line}: {key}: given twice" for key, line in doubled))
-    try:
-        return Params.model_validate(value)
-    except ValidationError as error:
-        raise ParamsError(_explain(path, node, error)) from None
+    return yamlfile.read(path, Params, ParamsError, "nothing was run.")
 
 
 def dump(params: Params) -> str:
     """Return the resolved params as YAML."""
     return yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _explain(path: Path, node: yaml.Node | None, error: ValidationError) -> str:
-    faults = error.errors()
-    lines = [f"{len(faults)} fault(s) in {path}; nothing was run."]
-    for fault in faults:
-        key = ".".join(map(str, fault["loc"])) or "(whole file)"
-        said = "" if fault["type"] == "missing" else f" (given: {_short(fault['input'])})"
-        hint = fault["msg"]
-        if fault["type"] == "extra_forbidden":
-            hint = "unknown key; allowed: " + ", ".join(_keys_at(fault["loc"][:-1]))
-        lines.append(f"{path}:{_line(node, fault['loc'])}: {key}: {hint}{said}")
-    return "\n".join(lines)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Params
-    for part in loc:
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is None:
-            continue
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((o for o in options if hasattr(o, "model_fields")), model)
-    return list(model.model_fields)
-
-
-def _line(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
-    line = 1 if node is None else node.start_mark.line + 1
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if pair is None:
-                break
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
-
-
-def _repeated_keys(node: yaml.Node | None, above: tuple[str, ...]) -> list[tuple[str, int]]:
-    if not isinstance(node, yaml.MappingNode):
-        return []
-    seen: set[str] = set()
-    found: list[tuple[str, int]] = []
-    for key, value in node.value:
-        where = (*above, key.value)
-        if key.value in seen:
-            found.append((".".join(where), key.start_mark.line + 1))
-        seen.add(key.value)
-        found += _repeated_keys(value, where)
-    return found
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from cqa_helpers import paths
+from cqa_helpers import paths, yamlfile
 from cqa_helpers.records import Annotation, Constraints, Judgement, Passage, Status
 from cqa_helpers.taxonomy import Dimension, Taxonomy
 
@@ -80,17 +79,14 @@ def load_dialect(name: str) -> Dialect:
     Raises
     ------
     DialectError
-        No such dialect, or a field is missing or unknown.
+        No such dialect, or each fault with file, line, key, the value given and what is allowed.
     """
     folder = paths.root() / "data" / "prompts"
     path: Path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise DialectError(f"No dialect {name!r} in {folder}. There are: {known}.")
-    try:
-        return Dialect.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise DialectError(f"{path}: {error}") from None
+    return yamlfile.read(path, Dialect, DialectError)
 
 
 def questions(

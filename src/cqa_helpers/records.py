@@ -182,13 +182,18 @@ def read_jsonl(path: Path | str, kind: type[R]) -> list[R]:
     Raises
     ------
     RecordError
-        Lists every bad line with file, line number, field and what was expected.
+        Lists every bad line with file, line number, field and what was expected; or the file is
+        not UTF-8.
     """
     path = Path(path)
     rows: list[R] = []
     errors: list[str] = []
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: not UTF-8 ({error}); nothing was read.") from None
     # Split on "\n" alone: U+2028 and its kin may stand inside a JSON string.
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -242,7 +247,9 @@ def to_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 def from_table(table: pd.DataFrame) -> list[Verdict]:
     """Return the verdicts of a table made by :func:`to_table`."""
-    rows = table.to_dict("records")
+    rows: list[dict[str, Any]] = [
+        {str(k): v for k, v in row.items()} for row in table.to_dict("records")
+    ]
     return [
         Verdict(
             **{

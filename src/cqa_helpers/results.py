@@ -29,7 +29,9 @@ def plain(value: Any) -> Any:
         value = value._asdict()
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | np.ndarray):
+    if isinstance(value, set | frozenset):
+        value = sorted(value)  # a set's own order differs from run to run
+    if isinstance(value, list | tuple | np.ndarray):
         return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()

@@ -11,8 +11,8 @@ from typing import Any
 import pooch
 from pydantic import Field, model_validator
 
-from cqa_helpers import paths
-from cqa_helpers.taxonomy import Entry, read_yaml
+from cqa_helpers import paths, yamlfile
+from cqa_helpers.taxonomy import Entry
 
 MIRROR_VARIABLE = "CQA_DATA_MIRROR"
 Downloader = Callable[..., Any]
@@ -90,7 +90,7 @@ def load(file: Path | None = None) -> Sources:
     SourceError
         Each fault with file, line, key, the value given and what is allowed.
     """
-    return read_yaml(file or paths.root() / "data" / "sources.yaml", Sources, SourceError)
+    return yamlfile.read(file or paths.root() / "data" / "sources.yaml", Sources, SourceError)
 
 
 def fetch(

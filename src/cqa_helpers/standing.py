@@ -154,7 +154,11 @@ def reliability_curves(
 def order(found: Mapping[str, Mapping[str, Any]], params: Params) -> list[str]:
     """Return judge ids as a reader wants them: who reads by agreement, then who never reads."""
     blind = set(params.judging.baselines)
-    high = lambda j: -(found[j]["kappa_within"].value or 0.0)  # noqa: E731
+
+    def high(judge: str) -> tuple[bool, float]:
+        value = found[judge]["kappa_within"].value
+        return value is None, -(value or 0.0)
+
     return sorted((j for j in found if j not in blind), key=high) + sorted(
         j for j in found if j in blind
     )

@@ -124,7 +124,8 @@ def pair_test(differences: np.ndarray) -> PairTest:
     """Test paired differences of one model.
 
     It measures one checkpoint's drift, not the treatment: the seed is the unit of the headline.
-    Missing pairs are left out and n says how many are left; constant differences have no d.
+    Missing pairs are left out and n says how many are left; constant differences (up to
+    rounding) have no d.
     """
     known = np.asarray(differences, dtype=float)
     known = known[~np.isnan(known)]
@@ -132,6 +133,6 @@ def pair_test(differences: np.ndarray) -> PairTest:
         return PairTest(math.nan, None, None, 0)
     mean = float(known.mean())
     spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
-    if spread == 0 or not np.any(known):
+    if spread <= 1e-9 * np.abs(known).max():
         return PairTest(mean, None, None, len(known))
     return PairTest(mean, mean / spread, float(stats.wilcoxon(known).pvalue), len(known))

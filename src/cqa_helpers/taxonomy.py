@@ -5,15 +5,11 @@ Code knows no dimension by name. A study in another domain swaps the YAML in ``d
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cqa_helpers import paths
+from cqa_helpers import paths, yamlfile
 
 Language = Literal["en", "zh"]
 Constraint = Literal["craft", "audience", "reality_logic"]
@@ -125,88 +121,9 @@ def load(name: str) -> Taxonomy:
     if not path.is_file():
         there = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise TaxonomyError(f"{path}: no such taxonomy. There are: {', '.join(there) or 'none'}.")
-    taxonomy = read_yaml(path, Taxonomy, TaxonomyError)
+    taxonomy = yamlfile.read(path, Taxonomy, TaxonomyError)
     if taxonomy.id != name:
         raise TaxonomyError(
             f"{path}: id: {taxonomy.id!r} differs from the file's name; allowed: {name!r}"
         )
     return taxonomy
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def read_yaml(path: Path, kind: type[M], fault: type[Exception]) -> M:
-    """Read a YAML file as one model.
-
-    Raises
-    ------
-    fault
-        Not YAML, a key given twice, or values that do not fit: one line each, with file, line
-        number, key, the value given and what is allowed.
-    """
-    text = path.read_text(encoding="utf-8")
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise fault(f"{path}: not readable as YAML: {error}") from None
-    if repeated := list(_repeated_keys(node)):
-        raise fault("\n".join(f"{path}:{line}: {key}: given twice" for key, line in repeated))
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        lines = [_explain(path, node, kind, e) for e in error.errors()]
-    raise fault("\n".join(lines))
-
-
-def _explain(path: Path, node: yaml.Node | None, kind: type[BaseModel], error: Any) -> str:
-    loc = error["loc"]
-    key = ".".join(map(str, loc)) or "(whole file)"
-    hint = error["msg"]
-    if error["type"] == "extra_forbidden":
-        hint = "unknown key; allowed: " + ", ".join(_keys_at(kind, loc[:-1]))
-    given = ""
-    if error["type"] != "missing":
-        shown = repr(error["input"])
-        given = f" (given: {shown if len(shown) <= 60 else shown[:57] + '...'})"
-    return f"{path}:{_line(node, loc)}: {key}: {hint}{given}"
-
-
-def _keys_at(kind: Any, loc: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the model at a place allows."""
-    for part in loc:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = kind.model_fields[str(part)].annotation
-        else:  # a sequence or a mapping: step into what it holds
-            kind = next(a for a in reversed(typing.get_args(kind)) if a is not Ellipsis)
-    return list(kind.model_fields)
-
-
-def _line(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
-    """Return the line number of the deepest part of a place that the file has."""
-    line = 1
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
-
-
-def _repeated_keys(node: yaml.Node | None, above: str = "") -> Iterator[tuple[str, int]]:
-    """Yield key and line of what YAML would silently overwrite."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield f"{above}{key.value}", key.start_mark.line + 1
-            seen.add(key.value)
-            yield from _repeated_keys(value, f"{above}{key.value}.")
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _repeated_keys(value, f"{above}{index}.")

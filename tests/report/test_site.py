@@ -95,6 +95,7 @@ def test_no_embedded_picture_or_table_is_empty(folder: Path) -> None:
             assert shown, f"{page.name} lacks {label}"
             if label.startswith("fig-"):
                 picture = re.search(r'<img[^>]*src="([^"]+)"', shown[0])
+                assert picture
                 assert (page.parent / picture[1]).stat().st_size > 100
                 assert 'alt=""' not in shown[0]
             else:
@@ -108,9 +109,10 @@ def test_every_number_of_the_prose_is_a_variable(folder: Path) -> None:
     known = " ".join(str(variables.look_up(words, path)) for path in variables.paths(words))
     for name in ("index", "experiment"):
         text = (folder / "report" / f"{name}.html").read_text(encoding="utf-8")
-        body = re.search(r"<main>(.*)</main>", text, re.DOTALL)[1]
-        body = re.sub(r"<(figure|section).*?</\1>", "", body, flags=re.DOTALL)
-        said = re.sub(r"<[^>]+>|Figure\u00a0\d+|Table\u00a0\d+|GPT-4", " ", body)
+        body = re.search(r"<main>(.*)</main>", text, re.DOTALL)
+        assert body
+        said = re.sub(r"<(figure|section).*?</\1>", "", body[1], flags=re.DOTALL)
+        said = re.sub(r"<[^>]+>|Figure\u00a0\d+|Table\u00a0\d+|GPT-4", " ", said)
         for number in re.findall(r"\d[\d.,]*\d|\d", said):
             assert number in known, f"{name}: {number} is not in the results"
 

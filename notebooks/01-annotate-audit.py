@@ -105,13 +105,13 @@ rows = pd.DataFrame(
     ]
 ).sort_values("value", ascending=False)
 best, worst = rows.iloc[0], rows.iloc[-1]
-figures.forest(
+_ = figures.forest(
     rows,
     title=f"Experts agree most on {best['label'].lower()}, least on {worst['label'].lower()}",
     subtitle=f"one expert against another, {overall.n_items} passages, {len(verdicts):,} verdicts",
     xlabel="Cohen's κ",
     lines={0.0: "chance"},
-);  # fmt: skip
+)
 
 # %%
 #| label: tbl-agreement

@@ -110,7 +110,7 @@ figures.show_table(overview)
 # %%
 #| label: fig-loss
 #| fig-cap: "Training loss by step, one line a seed."
-figures.losses(
+_ = figures.losses(
     {
         m.name: a.record["losses"]
         for m, a in trained.items()

@@ -84,19 +84,31 @@ changes = pairwise.changes(readings)
 #| label: fig-surprise
 #| fig-cap: "Change by tuning in how a model tells good from degraded, Δ(ΔI), in the declared primary direction: one ring a seed, the dot their mean, the line their range. Literary pairs should move and factual pairs should not; the style-only control tells drift from judgment."
 rows = pairwise.forest_rows(changes, params.surprise.primary)
-figures.forest(
+_ = figures.forest(
     rows,
     title=pairwise.headline(changes, params.surprise.primary),
     subtitle=pairwise.subtitle(params.surprise.primary, groups),
     xlabel=pairwise.UNITS[params.surprise.primary],
     lines={0.0: "no change"},
     dots=pairwise.seed_dots(changes, params.surprise.primary),
-);  # fmt: skip
+)
 
 # %%
 #| label: tbl-surprise
 #| tbl-cap: "Both directions, both readings; means of seeds with their range. A (sensitivity): change of I(x; y) of the good version. B (contrast): change of I(good) − I(degraded). The last columns count seeds with a two-sided Wilcoxon p below .05 over pairs: a test of one checkpoint's drift, shown because papers use it."
 figures.show_table(pairwise.as_rows(changes), digits=3)
+
+# %% [markdown]
+# ## Literary more than factual?
+#
+# "Significant here, not there" is no test of a difference. The interaction is: by seed, how much
+# more literary pairs moved than factual ones.
+
+# %%
+#| label: tbl-interaction
+#| tbl-cap: "Literary minus factual Δ(ΔI) in the primary direction, contrast reading: mean of seeds with Student's 95 % interval over seeds, which are the unit."
+interactions = pairwise.interactions(changes, params.surprise.primary, params.study.level)
+figures.show_table(pairwise.interaction_rows(interactions))
 
 # %% [markdown]
 # ## H(X) and H(X|Y) apart
@@ -114,6 +126,7 @@ _ = results.save(
     "03-calibrated-surprise",
     {
         **pairwise.results(readings, changes, params),
+        "interaction": interactions,
         "n_pairs": {g: int(n) for g, n in groups.items()},
         "provenance": provenance.block(
             params,

@@ -137,14 +137,14 @@ dots = {
     for j in order
     if len(found[j]["by_repeat"]) > 1
 }
-figures.forest(
+_ = figures.forest(
     forest,
     title=standing.headline(found, params),
     subtitle=f"κ against a single expert, {len(asked_items)} held-out passages, {len(dimensions.dimensions)} dimensions",
     xlabel="Cohen's κ, chance within each dimension",
     lines={0.0: "chance"},
     dots={k: [x for x in v if x is not None] for k, v in dots.items()},
-);  # fmt: skip
+)
 
 # %%
 #| label: tbl-judges

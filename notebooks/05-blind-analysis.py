@@ -64,14 +64,14 @@ print(declared.sentence(compared, params))
 #| label: fig-primary
 #| fig-cap: "Difference in agreement with a single expert (κ, chance within each dimension) between each judge and the reference, on the same passages; 95 % intervals, passages and seeds resampled. Open rings are single seeds."
 n_passages = compared[plan.candidate].contrast.overall.n_clusters
-figures.forest(
+_ = figures.forest(
     declared.forest_rows(compared, params),
     title=declared.headline(compared, params),
     subtitle=f"κ minus that of {standing.name_of(plan.reference)}, {n_passages} held-out passages",
     xlabel="difference in Cohen's κ",
     lines={0.0: standing.name_of(plan.reference), -plan.margin: "margin"},
     dots=declared.seed_dots(compared),
-);
+)
 
 # %%
 #| label: tbl-primary

@@ -195,8 +195,10 @@ def test_a_level_that_is_lower_gives_an_interval_inside() -> None:
     table = random_table(2)
     wide = agreement.kappa_against_experts(table, "m", E).kappa
     narrow = agreement.kappa_against_experts(table, "m", E, level=0.8).kappa
-    assert wide.low is not None and wide.high is not None
-    assert narrow.low is not None and narrow.high is not None
+    assert wide.low is not None
+    assert wide.high is not None
+    assert narrow.low is not None
+    assert narrow.high is not None
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
@@ -262,7 +264,9 @@ def test_a_judge_differs_from_itself_by_nothing_and_differences_change_sign() ->
     assert agreement.paired_difference(table, "m", "m", E).difference == Interval(0.0, 0.0, 0.0)
     ab = agreement.paired_difference(table, "m", "e0", E).difference
     ba = agreement.paired_difference(table, "e0", "m", E).difference
-    assert ab.value is not None and ab.low is not None and ab.high is not None
+    assert ab.value is not None
+    assert ab.low is not None
+    assert ab.high is not None
     assert ba == pytest.approx((-ab.value, -ab.high, -ab.low), abs=1e-9)
 
 
@@ -272,7 +276,8 @@ def test_a_difference_is_that_of_the_two_kappas_on_the_same_draws() -> None:
     a, b = (
         agreement.kappa_against_experts(table, j, E, n_boot=300, seed=3).kappa for j in ("m", "e0")
     )
-    assert a.value is not None and b.value is not None
+    assert a.value is not None
+    assert b.value is not None
     assert found.difference.value == pytest.approx(a.value - b.value, abs=EXACT)
     tables = pair_tables(table, ["m", "e0"], E)
     times = agreement.resample(8, 300, 3)
@@ -324,6 +329,7 @@ def test_the_interval_covers_a_known_kappa_about_as_often_as_its_level_says(n_it
         low, high = agreement.interval(
             0.0, agreement.stratified_kappa(np.tensordot(times, counts, 1))
         )[1:]
-        assert low is not None and high is not None
+        assert low is not None
+        assert high is not None
         covered += low <= 0.6 <= high
     assert 88 <= covered <= 100

@@ -66,7 +66,8 @@ def test_mean_auc_is_the_mean_over_dimensions_of_sklearns() -> None:
         assert found.by_dimension[d] == pytest.approx(other, abs=1e-12)
     each = [v for v in found.by_dimension.values() if v is not None]
     assert found.mean.value == pytest.approx(sum(each) / 2)
-    assert found.mean.low is not None and found.mean.high is not None
+    assert found.mean.low is not None
+    assert found.mean.high is not None
     assert found.mean.low < found.mean.value < found.mean.high  # type: ignore[operator]
     assert (found.n_pairs, found.n_clusters, found.n_missing) == (24, 12, 0)
 

@@ -44,7 +44,8 @@ def test_the_outcome_at_each_place_of_the_interval(low: float, high: float, outc
 @given(intervals, margins)
 def test_exactly_one_outcome_holds(difference: Interval, margin: float) -> None:
     _, low, high = difference
-    assert low is not None and high is not None
+    assert low is not None
+    assert high is not None
     holds = {
         "beats": low > 0,
         "matches": -margin < low <= 0,
@@ -99,24 +100,24 @@ def test_an_undefined_difference_is_inconclusive_and_bad_input_an_error() -> Non
         (
             MATCHES,
             (
-                "The tuned model matches GPT-4: the difference in agreement with experts (κ) is 0.00 "
-                "(95% interval −0.04 to 0.04), within the margin of 0.05 set beforehand."
+                "The tuned model matches GPT-4: the difference in agreement with experts (κ) is "
+                "0.00 (95% interval −0.04 to 0.04), within the margin of 0.05 set beforehand."
             ),
         ),
         (
             study.decide(Interval(-0.02, -0.04, -0.01), 0.05),
             (
-                "The tuned model matches GPT-4: the difference in agreement with experts (κ) is −0.02 "
-                "(95% interval −0.04 to −0.01), reliably lower yet within the margin of 0.05 set "
-                "beforehand."
+                "The tuned model matches GPT-4: the difference in agreement with experts (κ) is "
+                "−0.02 (95% interval −0.04 to −0.01), reliably lower yet within the margin of "
+                "0.05 set beforehand."
             ),
         ),
         (
             SHORT,
             (
-                "The tuned model falls short of GPT-4: the difference in agreement with experts (κ) "
-                "is −0.20 (95% interval −0.30 to −0.10), below zero and not within the margin of "
-                "0.05 set beforehand."
+                "The tuned model falls short of GPT-4: the difference in agreement with experts "
+                "(κ) is −0.20 (95% interval −0.30 to −0.10), below zero and not within the margin "
+                "of 0.05 set beforehand."
             ),
         ),
         (

@@ -11,14 +11,20 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from cqa_helpers.params import Params, fingerprint
 from cqa_helpers.provenance import sha256
-from cqa_helpers.records import Passage, Record, Verdict, write_atomically, write_jsonl
+from cqa_helpers.records import (
+    Passage,
+    Record,
+    Verdict,
+    read_jsonl,
+    write_atomically,
+    write_jsonl,
+)
 
 
 class BlindError(RuntimeError):
@@ -57,23 +63,27 @@ def seal(
     passages: Sequence[Passage],
     words: Mapping[int, str],
 ) -> Path:
-    """Write packets, key and seal for the first ``blind.n_items`` passages all judges answered.
+    """Write packets, key and seal for ``blind.n_items`` drawn passages that all judges answered.
 
     Every judge's diagnosis of a passage becomes one packet, in an order that tells nothing.
-    Judges with several seeds give the diagnosis of their first repeat.
+    Judges with several seeds give the diagnosis of their first repeat. What a funded study has
+    once sealed stays: its packets may be with the raters, and nobody could draw that key again.
 
     Raises
     ------
     BlindError
-        A judge is absent, too few passages are answered, or a funded study was opened already.
+        A judge is absent, too few passages are answered, or what a funded study sealed has
+        changed, its plan included.
     """
     assert params.blind is not None
     folder = Path(run_dir) / "blind"
-    if (folder / "opened.json").is_file() and params.status == "funded-study":
-        raise BlindError(
-            f"{folder} has been opened: its packets stay as they are. A second test needs a new "
-            "run folder and a new plan."
-        )
+    if (folder / "seal.json").is_file() and params.status == "funded-study":
+        if changed := _changed(params, folder):
+            raise BlindError(
+                f"{folder} is sealed, and {' and '.join(changed)} changed since: the packets may "
+                "be with the raters. Restore what was sealed; a second test needs a new run folder."
+            )
+        return folder
     by_judge: dict[str, dict[str, list[Verdict]]] = {}
     for v in verdicts:
         if v.judge_id in params.blind.judges and v.repeat == 0 and v.reason:
@@ -92,11 +102,17 @@ def seal(
     rng = np.random.default_rng([entropy, 6])
     chosen = [answered[i] for i in rng.permutation(len(answered))[: params.blind.n_items]]
     work = [(p, judge) for p in chosen for judge in params.blind.judges]
-    packets, key = [], []
+    packets: list[Packet] = []
+    key: list[Diagnosis] = []
+    taken: set[str] = set()
     for i in rng.permutation(len(work)):
         passage, judge = work[i]
         code = rng.bytes(4).hex()
-        rows = by_judge[judge][passage.id]
+        while code in taken:
+            code = rng.bytes(4).hex()
+        taken.add(code)
+        # In one order for all: a judge's own order of dimensions would give it away.
+        rows = sorted(by_judge[judge][passage.id], key=lambda v: v.dimension)
         packets.append(
             Packet(
                 code=code,
@@ -140,18 +156,12 @@ def open_key(params: Params, run_dir: Path, ratings: Path) -> list[Diagnosis]:
     folder = Path(run_dir) / "blind"
     if not (folder / "seal.json").is_file():
         raise BlindError(f"No seal in {folder}: run notebook 04-judge first.")
-    sealed = json.loads((folder / "seal.json").read_text())
-    now: dict[str, Any] = {
-        "plan": plan_hash(params),
-        "packets": sha256(folder / "packets.jsonl"),
-        "key": sha256(folder / "sealed.key.json"),
-    }
-    if changed := [what for what in now if now[what] != sealed[what]]:
+    if changed := _changed(params, folder):
         raise BlindError(
             f"Not opened: {' and '.join(changed)} changed since the seal in {folder}. Restore what "
             "was sealed, or seal a new test by running 04-judge again into a new run folder."
         )
-    opening = {**now, "ratings": sha256(ratings)}
+    opening = {**_terms(params, folder), "ratings": sha256(ratings)}
     record = folder / "opened.json"
     if record.is_file() and json.loads(record.read_text()) != opening:
         raise BlindError(
@@ -159,8 +169,21 @@ def open_key(params: Params, run_dir: Path, ratings: Path) -> list[Diagnosis]:
             "new ratings belong to a new test."
         )
     write_atomically(record, json.dumps(opening, indent=1) + "\n")
-    lines = (folder / "sealed.key.json").read_text(encoding="utf-8").split("\n")
-    return [Diagnosis.model_validate_json(line) for line in lines if line]
+    return read_jsonl(folder / "sealed.key.json", Diagnosis)
+
+
+def _terms(params: Params, folder: Path) -> dict[str, str | None]:
+    """Return the hashes of what must not change; null for a file that is not there."""
+    files = {"packets": folder / "packets.jsonl", "key": folder / "sealed.key.json"}
+    return {
+        "plan": plan_hash(params),
+        **{what: sha256(path) if path.is_file() else None for what, path in files.items()},
+    }
+
+
+def _changed(params: Params, folder: Path) -> list[str]:
+    sealed = json.loads((folder / "seal.json").read_text(encoding="utf-8"))
+    return [what for what, now in _terms(params, folder).items() if now != sealed[what]]
 
 
 def _unsigned(verdict: Verdict, words: Mapping[int, str]) -> str:

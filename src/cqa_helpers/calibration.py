@@ -60,12 +60,14 @@ def mean_auc(
     level: float = 0.95,
     score: Literal["probability", "value"] = "probability",
     positive: int = 1,
+    among: Sequence[str] | None = None,
 ) -> Auc:
     """Return how well a judge's scores rank single experts' verdicts, averaged over dimensions.
 
     Each score is paired with each expert's verdict on the cell; an expert's verdict of
     ``positive`` or more counts as yes. A dimension where one class is absent is left out of the
-    mean, in the whole and in each resample of clusters.
+    mean, in the whole and in each resample of clusters. ``among`` names the clusters to draw from
+    (default: those with a score), so that several tables can share their draws.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def mean_auc(
     rows = rows[rows[score].notna()]
     if rows.empty:
         raise ValueError(f"{judge_id}: no {score} on a cell that the experts judged")
-    codes, names = cluster_codes(rows, clusters)
+    codes, names = cluster_codes(rows, clusters, among)
     times = resample(len(names), n_boot, seed)
     whole, drawn = {}, []
     for dimension in sorted(set(rows["dimension"])):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cqa_helpers import arms, finetuning, models
 from cqa_helpers.calls import CallRecord
 from cqa_helpers.corpus import Corpus
-from cqa_helpers.judges import NotRecorded, Panel, ask_local
+from cqa_helpers.judges import NotRecordedError, Panel, ask_local
 from cqa_helpers.params import Models, Params
 from cqa_helpers.prompts import load_dialect
 from cqa_helpers.records import Passage, Verdict
@@ -134,7 +134,7 @@ def ask(
 
     try:
         return asked(None)
-    except NotRecorded:
+    except NotRecordedError:
         tuned = finetuning.with_adapter(base.local(), folder)
         try:
             return asked(tuned)
@@ -165,6 +165,6 @@ def ask_base(
 
         try:
             verdicts += asked(None)
-        except NotRecorded:
+        except NotRecordedError:
             verdicts += asked(base.local())
     return verdicts

@@ -54,8 +54,8 @@ def consensus(table: pd.DataFrame, experts: Sequence[str]) -> pd.DataFrame:
     best = counted[top]
     best = best[~best.duplicated(CELL, keep=False)]
     return best.assign(
-        judge_id="consensus", repeat=0, scale="0-1", probability=pd.NA, reason="", status="ok",
-        meta="{}",
+        judge_id="consensus", repeat=0, scale="0-1", reason="", status="ok", meta="{}",
+        probability=pd.array([pd.NA] * len(best), dtype="Float64"),
     )[list(table.columns)]  # fmt: skip
 
 
@@ -109,8 +109,7 @@ def seed_contrast(
         n_dropped=len(cells(ok_rows(table, experts)) - shared),
     )
     by_repeat = {
-        r: None if np.isnan(k) else float(k) - other
-        for r, k in zip(own_repeats, own, strict=True)
+        r: None if np.isnan(k) else float(k) - other for r, k in zip(own_repeats, own, strict=True)
     }
     return SeedContrast(overall, by_repeat, interval(value_a, draws_a, level))
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cqa_helpers import paths, splits
 from cqa_helpers.params import Params, fingerprint
+from cqa_helpers.provenance import sha256
 from cqa_helpers.records import (
     Annotation,
     Pair,
@@ -59,6 +60,8 @@ class Corpus(NamedTuple):
 def prepare(params: Params, run_dir: Path) -> Corpus:
     """Return the run's material, written first if it is not there or was made otherwise.
 
+    Otherwise: from other params, other files, or by another version of the simulated world.
+
     Raises
     ------
     CorpusError
@@ -66,7 +69,7 @@ def prepare(params: Params, run_dir: Path) -> Corpus:
     """
     folder = Path(run_dir) / "corpus"
     stamp = folder / "made.json"
-    wanted = fingerprint([params.corpus.model_dump(mode="json"), params.seed, params.taxonomy])
+    wanted = _made_from(params)
     if not stamp.is_file() or json.loads(stamp.read_text())["made_from"] != wanted:
         made = _SOURCES[params.corpus.source](params)
         splits.check(made.split, made.by_id())
@@ -75,6 +78,23 @@ def prepare(params: Params, run_dir: Path) -> Corpus:
         split = {"train": made.split.train, "test": made.split.test}
         write_atomically(stamp, json.dumps({"made_from": wanted, **split}) + "\n")
     return read(run_dir)
+
+
+def _made_from(params: Params) -> str:
+    """Return the hash of all that decides what the corpus files hold."""
+    data = paths.root() / "data"
+    read_files = {
+        "rehearsal": (paths.PACKAGE / "rehearsal").glob("*.py"),
+        "ttcw": (data / "sources.yaml", paths.PACKAGE / "ttcw.py"),
+        "golden": (*(data / "golden").glob("*.jsonl"), data / "pairs" / "pairs.jsonl"),
+    }[params.corpus.source]
+    return fingerprint(
+        [
+            params.corpus.model_dump(mode="json"), params.seed, params.taxonomy,
+            params.tuning is None, params.judging.recorded,
+            {path.name: sha256(path) for path in sorted(read_files) if path.is_file()},
+        ]
+    )  # fmt: skip
 
 
 def read(run_dir: Path) -> Corpus:
@@ -137,9 +157,7 @@ def _ttcw(params: Params) -> Corpus:
         split = splits.Split((), tuple(p.id for p in passages))
     else:
         with_text = [p for p in passages if p.text]
-        split = splits.by_work(
-            with_text, params.corpus.n_train, params.corpus.n_test, params.seed
-        )
+        split = splits.by_work(with_text, params.corpus.n_train, params.corpus.n_test, params.seed)
     return Corpus(
         passages=passages,
         annotations=ttcw.as_annotations(data, split.train),

@@ -34,9 +34,11 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> Path:
     Raises
     ------
     NotebookError
-        A cell failed: its number, its first line, the error, and the partial notebook's path.
+        A cell failed: its number, its first line, the error, and the partial notebook's path; or
+        the kernel died.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     notebook = jupytext.read(source)
@@ -59,6 +61,11 @@ def execute(source: Path, target: Path, parameters: dict[str, Any]) -> Path:
             raise NotebookError(
                 f"{source.name} stopped in cell {error.exec_count} ({_head(error.source)}): "
                 f"{error.ename}: {error.evalue}\nThe partial notebook is {partial}"
+            ) from None
+        except DeadKernelError:
+            raise NotebookError(
+                f"{source.name}: the kernel died, most often for want of memory.\n"
+                f"The partial notebook is {partial}"
             ) from None
     os.replace(partial, target)
     return target

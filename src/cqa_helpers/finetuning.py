@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cqa_helpers.arms import TrainingRow
-from cqa_helpers.models import LocalModel
+from cqa_helpers.models import LocalModel, weights_identity
 from cqa_helpers.params import Tuning, fingerprint
 from cqa_helpers.provenance import Stopwatch
 
@@ -52,18 +52,23 @@ def audit(rows: Sequence[TrainingRow], tokenizer: Any, max_length: int) -> Audit
         raise TuningError("There is no training row.")
     supervised, longest = 0, 0
     for row in rows:
-        head = len(tokenizer(row.prompt)["input_ids"])
-        whole = len(tokenizer(row.prompt + row.completion)["input_ids"])
-        own = whole - head
-        if own <= 0:
+        head = tokenizer(row.prompt)["input_ids"]
+        # As TRL does it: the end mark is part of the completion, which begins where the tokens of
+        # the prompt alone and of the whole part ways.
+        whole = tokenizer(row.prompt + row.completion + tokenizer.eos_token)["input_ids"]
+        start = next(
+            (i for i, (a, b) in enumerate(zip(head, whole, strict=False)) if a != b), len(head)
+        )
+        own = len(whole) - start
+        if own <= 1 or not row.completion.strip():
             raise TuningError(f"Passage {row.item_id}: the completion has no token of its own.")
-        if whole + 1 > max_length:
+        if len(whole) > max_length:
             raise TuningError(
-                f"Passage {row.item_id}: {whole + 1} tokens with the end mark, and "
+                f"Passage {row.item_id}: {len(whole)} tokens with the end mark, and "
                 f"tuning.max_length is {max_length}: the verdict would be cut off. Raise it."
             )
-        supervised += own + 1
-        longest = max(longest, whole + 1)
+        supervised += own
+        longest = max(longest, len(whole))
     return Audit(len(rows), supervised, longest)
 
 
@@ -74,12 +79,19 @@ def recipe(tuning: Tuning, base_identity: str, rows: Sequence[TrainingRow], seed
 
 
 def finished(folder: Path, wanted: str) -> Adapter | None:
-    """Return the adapter in a folder if it was finished with this recipe, else None."""
+    """Return the adapter in a folder if it was finished with this recipe, else None.
+
+    Weights that are not those that training recorded (cut off by a power loss, say) do not count.
+    """
     path = folder / "training.json"
     if not path.is_file():
         return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return Adapter(folder, record) if record["recipe"] == wanted else None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # cut off by a power loss
+        return None
+    whole = record.get("recipe") == wanted and record.get("weights") == weights_identity(folder)
+    return Adapter(folder, record) if whole else None
 
 
 def tune(
@@ -128,16 +140,12 @@ def tune(
                 train_dataset=data,
                 processing_class=local.tokenizer,
             )
-            if len(trainer.train_dataset) != len(rows):
-                raise TuningError(
-                    f"{len(rows)} rows went in and {len(trainer.train_dataset)} came out of "
-                    "tokenisation: nothing was trained."
-                )
+            _check_tokenised(trainer.train_dataset, counted)
             outcome = trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         if not math.isfinite(outcome.training_loss) or not outcome.training_loss > 0:
             raise TuningError(f"The training loss is {outcome.training_loss}: nothing was learnt.")
-        peft_model.save_pretrained(partial)
+        peft_model.save_pretrained(str(partial))
         tokens = int(trainer.state.num_input_tokens_seen or 0)
     finally:
         # The base is shared by all seeds: take the adapter out again.
@@ -145,6 +153,7 @@ def tune(
         local.model.eval()
     record = {
         "recipe": wanted,
+        "weights": weights_identity(partial),
         "base": local.identity,
         "seed": seed,
         "rows": counted.rows,
@@ -165,13 +174,9 @@ def with_adapter(local: LocalModel, folder: Path) -> LocalModel:
     """Return the base with an adapter switched on; take it off again with :func:`without`."""
     from peft import PeftModel
 
-    from cqa_helpers.models import weights_identity
-
     model = PeftModel.from_pretrained(local.model, str(folder))
     model.eval()
-    return LocalModel(
-        model, local.tokenizer, f"{local.identity}+{weights_identity(folder)}"
-    )
+    return LocalModel(model, local.tokenizer, f"{local.identity}+{weights_identity(folder)}")
 
 
 def without(tuned: LocalModel, base: LocalModel) -> LocalModel:
@@ -179,6 +184,21 @@ def without(tuned: LocalModel, base: LocalModel) -> LocalModel:
     tuned.model.unload()
     base.model.eval()
     return base
+
+
+def _check_tokenised(data: Any, counted: Audit) -> None:
+    """Make sure that TRL's own tokens are those that were counted: no row lost, none emptied."""
+    supervised = [sum(label != -100 for label in labels) for labels in data["labels"]]
+    if len(supervised) != counted.rows or min(supervised) == 0:
+        raise TuningError(
+            f"{counted.rows} rows went into tokenisation; {len(supervised)} came out, "
+            f"{supervised.count(0)} of them without a supervised token: nothing was trained."
+        )
+    if sum(supervised) != counted.supervised_tokens:
+        raise TuningError(
+            f"{counted.supervised_tokens} supervised tokens were counted and tokenisation made "
+            f"{sum(supervised)}: nothing was trained."
+        )
 
 
 def _config(tuning: Tuning, seed: int, folder: Path, local: LocalModel) -> Any:

@@ -30,7 +30,7 @@ class JudgeError(RuntimeError):
     """A judge cannot be asked."""
 
 
-class NotRecorded(LookupError):
+class NotRecordedError(LookupError):
     """Answers are not in the record of calls, and no model was given to ask."""
 
 
@@ -59,18 +59,21 @@ def ask_local(
     """Ask a local model about passages; what is recorded is not asked again.
 
     The review is sampled once, and the probability is read at each verdict's own position after
-    the reasoning. Batches are always cut in the same places, so that a resumed run repeats the
-    draws of an uninterrupted one. With a full record ``local`` may be None.
+    the reasoning. Texts of a batch are sampled together, so that a draw belongs to its whole
+    batch: the batch and the place in it are part of what is recorded, and a batch that is not
+    wholly on record is drawn whole. A resumed run therefore repeats an uninterrupted one. With a
+    full record ``local`` may be None.
 
     Raises
     ------
-    NotRecorded
+    NotRecordedError
         Something is not in the record and there is no model to ask.
     """
     asked = questions(passages, panel.taxonomy, panel.dialect, panel.form)
     verdicts: list[Verdict] = []
     for number, batch in enumerate(batches(len(asked), judging.batch_size)):
         chunk = asked[batch]
+        draw = seed_of(seed, number, *(q.prompt for q in chunk))
         requests = [
             {
                 "prompt": q.prompt,
@@ -78,19 +81,20 @@ def ask_local(
                 "model": identity,
                 "temperature": judging.temperature,
                 "max_new_tokens": judging.max_new_tokens,
-                "draw": seed_of(seed, number, len(chunk)),
+                "draw": draw,
+                "row": row,
                 "repeat": repeat,
             }
-            for q in chunk
+            for row, q in enumerate(chunk)
         ]
         responses: list[Any] = record.get(requests)
         if any(r is None for r in responses):
             if local is None:
-                raise NotRecorded(
+                raise NotRecordedError(
                     f"{judge_id}: {sum(r is None for r in responses)} answers are not in the "
                     "record of calls, and no model is loaded to give them."
                 )
-            responses = _review(local, chunk, panel, judging, seed_of(seed, number, len(chunk)))
+            responses = _review(local, chunk, panel, judging, draw)
             record.put(judge_id, zip(requests, responses, strict=True))
         for question, response in zip(chunk, responses, strict=True):
             verdicts += _read(judge_id, question, response, panel, repeat, dict(meta or {}))
@@ -114,9 +118,10 @@ def _review(
                 context = f"{question.prompt} {text[: answer.start]}"
                 spots.append(Spot(row, context))
                 owners.append((row, answer.dimension))
-    low, high = (panel.dialect.words[k] for k in (0, max(panel.dialect.words)))
-    found = choice_probabilities(local, spots, (low, high), judging.batch_size) if spots else []
+    words = panel.dialect.words
+    ends = (words[min(words)], words[max(words)])
     probabilities: list[dict[str, float]] = [{} for _ in chunk]
+    found = choice_probabilities(local, spots, ends, judging.batch_size)
     for (row, dimension), p in zip(owners, found, strict=True):
         probabilities[row][dimension] = round(float(p), 6)
     return [
@@ -133,7 +138,10 @@ def _read(
     meta: dict[str, Any],
 ) -> list[Verdict]:
     verdicts = []
+    silent = response.get("status") in ("refused", "failed")
     for answer in parse(response["text"], question.dimensions, panel.dialect, panel.form):
+        if silent:
+            answer = answer._replace(value=None, reason=response["text"], status=response["status"])
         verdicts.append(
             Verdict(
                 item_id=question.item_id,
@@ -144,7 +152,7 @@ def _read(
                 scale=panel.dialect.scale,
                 probability=response.get("probabilities", {}).get(answer.dimension),
                 reason=answer.reason,
-                status=response.get("status", answer.status) if answer.value is None else "ok",
+                status=answer.status,
                 meta=meta,
             )
         )
@@ -163,8 +171,8 @@ def ask_live(
     """Ask a judge behind an OpenAI-compatible endpoint, temperature 0, one question a call.
 
     A call that fails is not recorded, so that the next run asks it again; in this run it is a
-    verdict with status ``failed`` and the error's name as its reason. The budget stops the run
-    before a call that could exceed it.
+    verdict with status ``failed`` and the error's name as its reason. The budget is for all these
+    questions together, over however many runs: it stops before a call that could exceed it.
 
     Raises
     ------
@@ -172,10 +180,8 @@ def ask_live(
         No key in the environment while something still has to be asked, or the budget is spent.
     """
     asked = questions(passages, panel.taxonomy, panel.dialect, panel.form)
-    spent = 0.0
-    verdicts: list[Verdict] = []
-    for question in asked:
-        request = {
+    requests = [
+        {
             "prompt": question.prompt,
             "dimensions": list(question.dimensions),
             "model": live.model,
@@ -185,10 +191,15 @@ def ask_live(
             "seed": seed,
             "repeat": 0,
         }
-        response: Any = record.get([request])[0]
+        for question in asked
+    ]
+    known: list[Any] = record.get(requests)
+    spent = sum(_usd(live, r["input_tokens"], r["output_tokens"]) for r in known if r is not None)
+    verdicts: list[Verdict] = []
+    for question, request, response in zip(asked, requests, known, strict=True):
         if response is None:
             client = client or _client(live)
-            worst = _usd(live, len(question.prompt), live.max_tokens)
+            worst = _usd(live, _most_tokens(question), live.max_tokens)
             if spent + worst > live.budget_usd:
                 raise JudgeError(
                     f"{live.judge_id}: the next call could cost {worst:.4f} USD and {spent:.2f} "
@@ -227,16 +238,23 @@ def _call(client: Any, live: Live, question: Question, seed: int) -> dict[str, A
     except Exception as error:  # the SDK has retried; whatever is left is this call's failure
         name = re.sub(r"[^A-Za-z]", "", type(error).__name__)
         return {"text": name, "status": "failed", "input_tokens": 0, "output_tokens": 0}
-    choice = reply.choices[0]
-    refused = bool(getattr(choice.message, "refusal", None))
+    choice, usage = reply.choices[0], reply.usage
+    refusal = getattr(choice.message, "refusal", None)
+    refused = bool(refusal) or choice.finish_reason == "content_filter"
     return {
-        "text": choice.message.refusal if refused else (choice.message.content or ""),
-        "status": "refused" if refused else "unparsed",
+        "text": refusal or choice.message.content or "",
+        "status": "refused" if refused else "answered",
         "finish_reason": choice.finish_reason,
         "model": reply.model,
-        "input_tokens": reply.usage.prompt_tokens,
-        "output_tokens": reply.usage.completion_tokens,
+        # Some servers do not count: then the most it can have been, so that no budget is passed.
+        "input_tokens": usage.prompt_tokens if usage else _most_tokens(question),
+        "output_tokens": usage.completion_tokens if usage else live.max_tokens,
     }
+
+
+def _most_tokens(question: Question) -> int:
+    """A byte-level tokenizer makes at most a token a byte; a message has a few tokens of frame."""
+    return len(question.prompt.encode()) + 16
 
 
 def _usd(live: Live, input_tokens: float, output_tokens: float) -> float:

@@ -89,7 +89,8 @@ def by_arm(
     answers: Mapping[Member, Sequence[Verdict]], material: Corpus, params: Params, run_dir: Path
 ) -> dict[str, ArmSummary]:
     """Return each arm at its full size, second lineage and untuned bases beside them."""
-    assert params.tuning is not None and params.models is not None
+    assert params.tuning is not None
+    assert params.models is not None
     majority = _majority(material)
     groups: dict[str, tuple[str, str, int, list[pd.DataFrame]]] = {}
     for lineage in sorted({m.lineage for m in answers}):
@@ -139,26 +140,28 @@ def _summary(
     )
 
 
-def _interval(
-    tables: Sequence[pd.DataFrame], majority: pd.DataFrame, params: Params
-) -> Interval:
-    """Percentile bootstrap of the mean AUC over seeds, seeds and passages drawn anew."""
+def _interval(tables: Sequence[pd.DataFrame], majority: pd.DataFrame, params: Params) -> Interval:
+    """Percentile bootstrap of the mean AUC over seeds, seeds and passages drawn anew.
+
+    All seeds are scored on the same drawn passages. Null where a seed has no AUC at all: a mean
+    of the others would flatter the arm.
+    """
     rng = np.random.default_rng(params.seed)
     n_boot = min(params.study.n_boot, 1000)
+    if any(_measured(t, majority).mean_auc is None for t in tables):
+        return Interval(None, None, None)
+    items = sorted(set(majority["item_id"]))
     whole = [
         calibration.mean_auc(
             pd.concat([t, majority]), str(t["judge_id"].iloc[0]), ["consensus"], None,
-            n_boot, params.seed, params.study.level,
+            n_boot, params.seed, params.study.level, among=items,
         )
         for t in tables
     ]  # fmt: skip
-    values = [w.mean.value for w in whole]
+    value = float(np.mean([w.mean.value for w in whole]))
     draws = np.stack([w.draws for w in whole])
     picks = resample(len(tables), n_boot, rng) / len(tables)
-    return interval(
-        float(np.mean([v for v in values if v is not None])), (picks * draws.T).sum(1),
-        params.study.level,
-    )  # fmt: skip
+    return interval(value, (picks * draws.T).sum(1), params.study.level)
 
 
 def overview(
@@ -182,7 +185,10 @@ def overview(
 
 
 def as_rows(arms: Mapping[str, ArmSummary]) -> pd.DataFrame:
-    """Return the table of arms for show."""
+    """Return the table of arms for show, highest first."""
+    ranked = sorted(
+        arms.values(), key=lambda s: (s.mean_auc.value is None, -(s.mean_auc.value or 0.0))
+    )
     return pd.DataFrame(
         [
             {
@@ -194,9 +200,9 @@ def as_rows(arms: Mapping[str, ArmSummary]) -> pd.DataFrame:
                 "Highest seed": max((a for a in s.by_seed if a is not None), default=None),
                 "No answer, %": 100 * s.no_answer,
             }
-            for s in arms.values()
+            for s in ranked
         ]
-    ).sort_values("AUC", key=lambda c: [-(v[0] or 0) for v in c], kind="stable")
+    )
 
 
 def forest_rows(arms: Mapping[str, ArmSummary]) -> pd.DataFrame:
@@ -213,14 +219,17 @@ def seed_dots(arms: Mapping[str, ArmSummary]) -> dict[str, list[float]]:
 
 
 def headline(arms: Mapping[str, ArmSummary]) -> str:
-    """Return the finding of the figure of arms."""
-    cot, style = arms.get("cot"), arms.get("style-only")
+    """Return the finding of the figure of arms; a lift only where the interval clears the base."""
+    cot, style, base = arms.get("cot"), arms.get("style-only"), arms.get("base")
     if cot is None or cot.mean_auc.value is None:
         return "Held-out AUC by arm"
-    said = f"Annotations with reasons lift AUC to {cot.mean_auc.value:.2f}"
+    start = None if base is None else base.mean_auc.value
+    rises = cot.mean_auc.low is not None and cot.mean_auc.low > (0.5 if start is None else start)
+    said = f"Annotations with reasons {'lift' if rises else 'do not lift'} AUC"
+    said += f"{' to' if rises else ':'} {cot.mean_auc.value:.2f}"
     if style is None or style.mean_auc.value is None:
         return said
-    return f"{said}; style alone leaves it at {style.mean_auc.value:.2f}"
+    return f"{said}; style alone gives {style.mean_auc.value:.2f}"
 
 
 def curve(measured: Mapping[Member, Measured]) -> pd.DataFrame:

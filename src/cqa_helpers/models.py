@@ -72,7 +72,7 @@ def load(spec: Models, base: str | None = None) -> LocalModel:
         options["device_map"] = {"": device}
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(where, **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(where, **options)
     except OSError as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(

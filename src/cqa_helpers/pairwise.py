@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from cqa_helpers import cohort, finetuning, surprise
+from cqa_helpers.agreement import Interval
 from cqa_helpers.calls import CallRecord
 from cqa_helpers.cohort import Base, Member
 from cqa_helpers.corpus import Corpus
@@ -57,7 +59,8 @@ def read_all(
     member. Columns end in ``_good`` and ``_degraded``; judgment bits are nan where a review left
     a verdict out.
     """
-    assert params.tuning is not None and params.models is not None
+    assert params.tuning is not None
+    assert params.models is not None
     base = Base(params.models)
     frames = []
     pairs = material.pairs
@@ -206,9 +209,7 @@ def forest_rows(found: pd.DataFrame, direction: str) -> pd.DataFrame:
 def seed_dots(found: pd.DataFrame, direction: str) -> dict[str, list[float]]:
     """Return each row's seeds by its label."""
     mine = found[(found["direction"] == direction) & (found["reading"] == "B")]
-    return {
-        f"{TITLES[arm]}, {group}": list(part["mean"]) for arm, group, part in _grouped(mine)
-    }
+    return {f"{TITLES[arm]}, {group}": list(part["mean"]) for arm, group, part in _grouped(mine)}
 
 
 def headline(found: pd.DataFrame, direction: str) -> str:
@@ -243,6 +244,53 @@ def as_rows(found: pd.DataFrame) -> pd.DataFrame:
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+class Interaction(NamedTuple):
+    """Literary minus factual change, the seed as the unit: mean, t interval, each seed's own."""
+
+    mean: Interval
+    by_seed: dict[int, float]
+
+
+def interactions(found: pd.DataFrame, direction: str, level: float) -> dict[str, Interaction]:
+    """Return, by arm, how much more literary pairs moved than factual ones (contrast reading).
+
+    "Significant here, not there" is no test of a difference; this is. The interval is Student's
+    over seeds and null for a single seed.
+    """
+    mine = found[(found["direction"] == direction) & (found["reading"] == "B")]
+    wide = mine.pivot_table(index=["arm", "seed"], columns="group", values="mean")
+    if not {"literary", "factual"} <= set(wide):
+        return {}
+    gaps = (wide["literary"] - wide["factual"]).dropna()
+    by_arm = {}
+    for arm in (a for a in TITLES if a in gaps.index.get_level_values("arm")):
+        own = gaps.xs(arm, level="arm")
+        mean, low, high = float(own.mean()), None, None
+        if len(own) > 1:
+            half = float(stats.t.ppf((1 + level) / 2, len(own) - 1) * stats.sem(own))
+            low, high = mean - half, mean + half
+        by_arm[arm] = Interaction(
+            Interval(mean, low, high), {int(str(s)): float(v) for s, v in own.items()}
+        )
+    return by_arm
+
+
+def interaction_rows(found: Mapping[str, Interaction]) -> pd.DataFrame:
+    """Return the table of interactions for show."""
+    return pd.DataFrame(
+        [
+            {
+                "Arm": TITLES[arm],
+                "Literary minus factual, bits": tuple(i.mean),
+                "Seeds": len(i.by_seed),
+                "Lowest seed": min(i.by_seed.values()),
+                "Highest seed": max(i.by_seed.values()),
+            }
+            for arm, i in found.items()
+        ]
+    )
 
 
 def entropies(readings: pd.DataFrame) -> pd.DataFrame:
@@ -288,8 +336,8 @@ def results(readings: pd.DataFrame, found: pd.DataFrame, params: Params) -> dict
                 arm: {
                     group: {
                         "mean": part["mean"].mean(),
-                        "by_seed": {str(int(r.seed)): r.mean for r in part.itertuples()},
-                        "p_by_seed": {str(int(r.seed)): r.p for r in part.itertuples()},
+                        "by_seed": dict(zip(part["seed"].astype(str), part["mean"], strict=True)),
+                        "p_by_seed": dict(zip(part["seed"].astype(str), part["p"], strict=True)),
                     }
                     for a, group, part in _grouped(mine) if a == arm
                 }

@@ -34,7 +34,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "seed", "taxonomy", "corpus", "models", "tuning", "judging", "study.n_boot", "study.level",
     ),
     "03-calibrated-surprise": (
-        "seed", "taxonomy", "corpus", "models", "tuning", "judging", "surprise",
+        "seed", "taxonomy", "corpus", "models", "tuning", "judging", "surprise", "study.level",
     ),
     "04-judge": ("seed", "taxonomy", "corpus", "models", "tuning", "judging", "blind", "study"),
     "05-blind-analysis": (

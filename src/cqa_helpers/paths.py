@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def root() -> Path:
-    """Return the repository root: ``$CQA_ROOT``, or the nearest folder above that holds ``params/``.
+    """Return the repository root: ``$CQA_ROOT``, or the nearest folder that holds ``params/``.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cqa_helpers import paths, yamlfile
 from cqa_helpers.records import Annotation, Constraints, Judgement, Passage, Status
@@ -28,11 +28,17 @@ class Form(BaseModel):
     """One way of answering: with the reasoning before the verdict, or the verdict alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    prompt: str
+    prompt: str = Field(pattern=r"\{passage\}")
     head: str
     verdict: str
     with_reason: bool
     closing: str
+
+    @model_validator(mode="after")
+    def _one_verdict(self) -> Form:
+        if self.verdict.count("{verdict}") != 1:
+            raise ValueError(f"verdict {self.verdict!r} must hold {{verdict}} once")
+        return self
 
 
 class Dialect(BaseModel):
@@ -42,7 +48,7 @@ class Dialect(BaseModel):
     id: str
     unit: Literal["passage", "dimension"]
     forms: dict[FormName, Form]
-    words: dict[int, str]
+    words: dict[int, str] = Field(min_length=2)
     neutral: str
     constrained: str
 
@@ -122,21 +128,18 @@ def completions(
     return answers
 
 
-def parse(
-    text: str, dimensions: Sequence[str], dialect: Dialect, form: FormName
-) -> list[Answer]:
+def parse(text: str, dimensions: Sequence[str], dialect: Dialect, form: FormName) -> list[Answer]:
     """Read the verdict on each dimension from a completion.
 
-    The last verdict within a dimension's own section counts, so that a quoted rubric does not.
-    What is not there is ``unparsed``, never a value.
+    The last verdict within a dimension's own section counts, and one in quotation marks never
+    does: a model that only repeats the question's wording has not answered. Emphasis marks
+    (``**Verdict:** no``) are read over. What is not there is ``unparsed``, never a value.
     """
     shape = dialect.forms[form]
     words = {word: value for value, word in dialect.words.items()}
     choice = "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))
-    before, after = shape.verdict.split("{verdict}")
-    pattern = re.compile(
-        re.escape(before) + rf"(?P<word>{choice})(?!\w)" + re.escape(after), re.IGNORECASE
-    )
+    before, after = (_loosely(part) for part in shape.verdict.split("{verdict}"))
+    pattern = re.compile(rf"(?<![\"'“‘「『]){before}(?P<word>{choice})(?!\w){after}", re.IGNORECASE)
     sections = _sections(text, dimensions, shape)
     answers = []
     for dimension in dimensions:
@@ -187,7 +190,12 @@ def _sections(text: str, dimensions: Sequence[str], shape: Form) -> dict[str, tu
             at = match.end()
     order = [d for d in dimensions if d in starts]
     ends = [starts[d][0] for d in order[1:]] + [len(text)]
-    return {d: (starts[d][1], end) for d, end in zip(order, ends, strict=True)}
+    return {d: (starts[d][1], end) for d, end in zip(order, ends, strict=bool(order))}
+
+
+def _loosely(template: str) -> str:
+    """Return a pattern for a part of the verdict that lets emphasis marks stand at its spaces."""
+    return r"[\s*_]+".join(re.escape(part) for part in re.split(r"\s+", template))
 
 
 def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:

@@ -77,7 +77,9 @@ def standings(
     experts = experts_of(table)
     majority = consensus(table, experts)
     asked = cells(ok_rows(table, experts))
-    options = {"n_boot": params.study.n_boot, "seed": params.seed, "level": params.study.level}
+    options: dict[str, Any] = {
+        "n_boot": params.study.n_boot, "seed": params.seed, "level": params.study.level,
+    }  # fmt: skip
     found: dict[str, dict[str, Any]] = {}
     for judge in judges_of(table):
         rows = table[table["judge_id"].isin(experts) if judge == EXPERTS
@@ -206,17 +208,28 @@ def as_rows(found: Mapping[str, Mapping[str, Any]], judge_ids: Sequence[str]) ->
 def exhibit(
     table: pd.DataFrame, material: Corpus, params: Params, taxonomy: Taxonomy, most: int = 7
 ) -> Exhibit:
-    """Return the first passage with text on which the reference contradicts the majority."""
+    """Return the first passage with text on which the reference contradicts the majority.
+
+    Where it never does, the first on which there is a majority.
+
+    Raises
+    ------
+    ValueError
+        No held-out passage with text has a majority on any dimension.
+    """
     experts = experts_of(table)
     majority = consensus(table, experts).set_index(["item_id", "dimension"])["value"]
     mine = table[(table["judge_id"] == params.study.reference) & (table["status"] == "ok")]
     said = mine.set_index(["item_id", "dimension"])["value"]
     differing = {c for c in said.index.intersection(majority.index) if said[c] != majority[c]}
-    spot = next(
+    places = [
         (p.id, d)
         for p in material.test() if p.text
-        for d in taxonomy.ids() if (p.id, d) in differing
-    )  # fmt: skip
+        for d in taxonomy.ids() if (p.id, d) in majority.index
+    ]  # fmt: skip
+    if not places:
+        raise ValueError("no held-out passage with a text has a majority of experts to show")
+    spot = next((place for place in places if place in differing), places[0])
     wanted = [
         *experts, params.study.candidate, "base", "tuned-style-only", params.study.reference,
         *params.judging.recorded,
@@ -224,19 +237,20 @@ def exhibit(
     rows = table[
         (table["item_id"] == spot[0]) & (table["dimension"] == spot[1]) & (table["repeat"] == 0)
     ].set_index("judge_id")
+    values = {str(j): v for j, v in rows["value"].items()}
+    reasons = {str(j): str(r) for j, r in rows["reason"].items()}
     passage = material.by_id()[spot[0]]
     shown = [
         {"Who": "*the passage*", "Verdict": "", "In their words": _short(passage.text, 600)},
         {"Who": "*the question*", "Verdict": "",
          "In their words": taxonomy.get(spot[1]).question.en},
     ]  # fmt: skip
-    present = [j for j in dict.fromkeys(wanted) if j in rows.index]
+    present = [j for j in dict.fromkeys(wanted) if j in values]
     shown += [
         {
             "Who": name_of(j).replace("expert ", "expert no. "),
-            "Verdict": "no answer" if pd.isna(rows.loc[j, "value"])
-            else ("yes" if rows.loc[j, "value"] else "no"),
-            "In their words": _short(rows.loc[j, "reason"], 260),
+            "Verdict": "no answer" if pd.isna(values[j]) else ("yes" if values[j] else "no"),
+            "In their words": _short(reasons[j], 260),
         }
         for j in present[:most]
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_the_rate_warms_up_holds_and_ends_at_zero() -> None:
     assert rates[0] < 0.05
     assert rates[100] == rates[300] == 1
     assert 0 < rates[999] < 0.01
-    assert all(a >= b for a, b in zip(rates[300:], rates[301:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[300:]))
 
 
 def test_one_seed_trains_one_model_and_another_seed_another() -> None:

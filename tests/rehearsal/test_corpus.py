@@ -59,7 +59,7 @@ def test_short_reviews_are_twinned_too(seed: int) -> None:
 @pytest.mark.parametrize("q", [0.0, 0.3, 0.6, 0.95])
 def test_in_any_stretch_of_the_corpus_each_passage_has_as_many_good_as_bad(q: float) -> None:
     balance: dict[tuple[str, int], int] = {}
-    for doc in corpus.documents(q, 400, _dice(1)):
+    for doc in corpus.documents(q, 1000, _dice(1)):
         if not re.search(r"<(rev|short)_[ab]>", " ".join(doc.tokens)):
             continue
         text, tail = _split(doc)

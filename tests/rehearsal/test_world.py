@@ -157,7 +157,7 @@ def test_pairs_never_retell_the_stories_of_their_seed() -> None:
 def test_the_plan_names_the_story_s_own_people_and_things() -> None:
     story = next(
         s for s in draw_stories(64, seed=1)
-        if s.subtypes["reality_logic"] == "a" and s.truth["audience"] and s.subtypes["audience"] == "a"
+        if s.subtypes["reality_logic"] == s.subtypes["audience"] == "a" and s.truth["audience"]
     )  # fmt: skip
     word, killer, place = story.plan["reality"].split()
     assert word == "alibi"

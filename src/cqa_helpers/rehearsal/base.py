@@ -175,7 +175,7 @@ def train_lineage(lineage: str, out: Path, steps: int = STEPS) -> dict[str, Gate
     parameters = sum(p.numel() for p in model.parameters())
     model.bfloat16().save_pretrained(out)
     tokenizer().save_pretrained(out)
-    reports = {voice: gate(out, seed, voice) for voice in VOICES}
+    reports: dict[str, GateReport] = {voice: gate(out, seed, voice) for voice in VOICES}
     record = {
         "lineage": lineage,
         "seed": seed,
@@ -202,7 +202,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="seed of the gate's held-out stories")
     chosen = parser.parse_args(arguments)
     if chosen.gate is not None:
-        reports = {voice: gate(chosen.gate, chosen.seed, voice) for voice in VOICES}
+        reports: dict[str, GateReport] = {
+            voice: gate(chosen.gate, chosen.seed, voice) for voice in VOICES
+        }
     elif chosen.out is not None:
         reports = train_lineage(chosen.lineage, chosen.out, chosen.steps)
     else:

@@ -9,8 +9,6 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
 
-SHELL := bash
-.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup report notebook test lab lint clean
 
@@ -38,11 +36,11 @@ setup: .venv/.installed  ## make .venv with everything pinned
 
 report: .venv/.installed  ## run a profile and render its report: make report PROFILE=ttcw
 	@$(BIN)/python -m cqa_helpers.params $(PROFILE)
-	@mkdir -p runs && flock --nonblock --close runs/.$(PROFILE).lock \
+	@mkdir -p runs && flock --nonblock --close --conflict-exit-code 75 runs/.$(PROFILE).lock \
 	  $(BIN)/snakemake --cores $(CORES) --resources gpu=1 --config profile=$(PROFILE) \
-	    --nolock --rerun-incomplete --quiet host progress reason 2>&1 \
-	  | grep --line-buffered -vE '^(Select jobs|Execute [0-9]+ jobs|Assuming unrestricted|Building DAG|Using shell|$$)' \
-	  || { s=$$?; [ $$s -eq 1 ] && echo "Stopped. If another run of $(PROFILE) is going on here, let it end; else read above, mend, and run the same command: it goes on from there."; exit $$s; }
+	    --nolock --rerun-incomplete --quiet all \
+	  || { [ $$? -eq 75 ] && echo "Another run of $(PROFILE) is going on in this folder: let it end." \
+	    || echo "Stopped. Read above, mend, and run the same command: it goes on from there."; exit 1; }
 	@$(BIN)/python -m cqa_helpers.timings runs/$(PROFILE)
 
 notebook: .venv/.installed  ## rerun one notebook headless: make notebook NB=04-judge PROFILE=ttcw

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import nbformat
 import yaml
 
 from cqa_helpers import params as run_params
-from cqa_helpers import paths
+from cqa_helpers import paths, provenance
 
 # Above every log level: what a kernel says of its transport is no news to a reader.
 QUIET_KERNEL = ["--IPKernelApp.log_level=50"]
@@ -98,7 +99,11 @@ def main(argv: list[str] | None = None) -> None:
         parameters = {
             "params_file": str(file.relative_to(paths.root())), "run_dir": str(run), **given,
         }  # fmt: skip
-        print(execute(source, target, parameters))
+        name = " ".join([source.stem, *(str(value) for value in given.values())])
+        watch = provenance.Stopwatch()
+        print(f"{time.strftime('%H:%M:%S')}  {name} …", flush=True)
+        execute(source, target, parameters)
+        print(f"{time.strftime('%H:%M:%S')}  {name} done in {watch.seconds():.0f} s", flush=True)
     except (NotebookError, run_params.ParamsError) as error:
         sys.exit(str(error))
 

@@ -26,6 +26,15 @@ def arms():
     return sorted({f"{m.lineage}-{m.arm}-{m.n}" for m in planned(PARAMS)})
 
 
+def read_arms():
+    """Return the executions of 02 whose models 03 reads."""
+    if PARAMS.surprise is None:
+        return []
+    from cqa_helpers.pairwise import wanted
+
+    return sorted({f"{m.lineage}-{m.arm}-{m.n}" for m in wanted(PARAMS)})
+
+
 wildcard_constraints:
     lineage="first|second",
     n=r"\d+",
@@ -92,7 +101,7 @@ rule tuned:
 rule surprise:
     input:
         "notebooks/03-calibrated-surprise.py",
-        expand(f"{RUN}/results/02-fine-tune/{{cell}}.json", cell=arms()),
+        expand(f"{RUN}/results/02-fine-tune/{{cell}}.json", cell=read_arms()),
     output:
         f"{RUN}/notebooks/03-calibrated-surprise.ipynb",
         f"{RUN}/results/03-calibrated-surprise.json",

@@ -64,11 +64,7 @@ for group in groups.index:
 # dimension is effective", which differs from log2 p(y|x) − log2 p(y) by a constant that cancels.
 
 # %%
-wanted = [
-    m
-    for m in cohort.planned(params)
-    if m.lineage == "first" and m.n == max(params.tuning.arms[m.arm])
-]
+wanted = pairwise.wanted(params)
 finished = [m for m in wanted if (run / "adapters" / m.name / "training.json").is_file()]
 if len(finished) < len(wanted):
     print(

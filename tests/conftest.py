@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +109,9 @@ def tiny_params(
 
 
 @pytest.fixture
-def tiny(tiny_params: run_params.Params) -> Iterator[LocalModel]:
+def tiny(tiny_params: run_params.Params) -> LocalModel:
     """Return the tiny random model, loaded as a study loads its base."""
     from cqa_helpers import models
 
     assert tiny_params.models is not None
-    yield models.load(tiny_params.models)
+    return models.load(tiny_params.models)

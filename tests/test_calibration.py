@@ -158,3 +158,28 @@ def test_nothing_to_measure_is_null_and_a_missing_number_is_an_error() -> None:
         calibration.brier([1, 0], [0.5, np.nan])
     with pytest.raises(ValueError, match="do not belong together"):
         calibration.brier([1, 0], [0.5])
+
+
+def test_the_draws_are_the_bootstrap_means_that_the_limits_come_from() -> None:
+    found = calibration.mean_auc(judged(1), "m", ["e"], n_boot=300, seed=2)
+    assert found.draws.shape == (300,)
+    limits = np.quantile(found.draws, [0.025, 0.975])
+    assert found.mean[1:] == pytest.approx(tuple(limits))
+
+
+def test_tables_that_share_their_clusters_share_their_draws() -> None:
+    whole, part = judged(1), judged(1, unscored=4)
+    items = sorted(set(whole["item_id"]))
+    known = {"n_boot": 200, "seed": 2}
+    one = calibration.mean_auc(whole, "m", ["e"], **known)
+    assert np.array_equal(
+        calibration.mean_auc(whole, "m", ["e"], among=items, **known).draws, one.draws
+    )
+    shared = calibration.mean_auc(part, "m", ["e"], among=items, **known)
+    alone = calibration.mean_auc(part, "m", ["e"], **known)
+    assert shared.n_clusters == len(items) > alone.n_clusters
+    assert shared.mean.value == alone.mean.value
+    # The same passages drawn: the two judges' draws go together. Apart, they cannot.
+    together = np.corrcoef(shared.draws, one.draws)[0, 1]
+    apart = np.corrcoef(alone.draws, one.draws)[0, 1]
+    assert together > 0.5 > abs(apart)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 
 import pytest
 import yaml
@@ -19,6 +20,8 @@ FIXED = {
     "jupyterlab", "papermill", "jupytext", "transformers", "peft", "bitsandbytes", "pytorch",
     "datasets", "openai", "seaborn", "statsmodels", "quarto",
 }  # fmt: skip
+# Torch's own build decides on these, and pip freeze never lists its own tools.
+NOT_LOCKED = re.compile(r"nvidia-|cuda-|triton$|pip$|setuptools$")
 
 
 def wanted() -> list[Requirement]:
@@ -51,11 +54,37 @@ def test_conda_and_lock_hold_every_dependency(requirement: Requirement) -> None:
     assert requirement.specifier.contains(pinned), f"{requirement.name} is pinned at {pinned}"
 
 
+def test_the_lock_holds_all_that_its_packages_ask_for() -> None:
+    pins = lock()
+    todo = [(r.name, frozenset(r.extras)) for r in wanted()]
+    seen, missing = set(todo), set()
+    while todo:
+        name, extras = todo.pop()
+        if canonicalize_name(name) not in pins:
+            missing.add(name)
+            continue
+        for line in metadata.requires(name) or []:
+            needed = Requirement(line)
+            asked = (needed.name, frozenset(needed.extras))
+            marker = needed.marker
+            applies = not marker or any(marker.evaluate({"extra": e}) for e in {"", *extras})
+            if applies and asked not in seen and not NOT_LOCKED.match(needed.name):
+                seen.add(asked)
+                todo.append(asked)
+    assert len(seen) > 100  # the walk went into the packages and did not stop at their names
+    assert not missing, f"requirements.lock leaves to chance: {', '.join(sorted(missing))}"
+
+
 def test_what_the_study_fixed_is_in_the_conda_environment() -> None:
     assert set(conda()) >= FIXED
 
 
+def test_conda_packages_come_from_one_channel() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["channels"] == ["conda-forge"]
+
+
 def test_the_lock_takes_no_gpu_build_and_no_address() -> None:
     pins = lock()
-    assert not [name for name in pins if name.startswith(("nvidia", "cuda"))]
+    assert not [name for name in pins if name.startswith(("nvidia", "cuda", "triton"))]
     assert not [version for version in pins.values() if "+" in version or "/" in version]

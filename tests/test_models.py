@@ -36,9 +36,7 @@ def test_greedy_decoding_knows_no_seed(tiny: LocalModel) -> None:
 
 
 def test_greedy_decoding_of_a_batch_equals_that_of_each_prompt_alone(tiny: LocalModel) -> None:
-    alone = [
-        models.sample(tiny, [p], temperature=0, max_new_tokens=8, seed=0)[0] for p in PROMPTS
-    ]
+    alone = [models.sample(tiny, [p], temperature=0, max_new_tokens=8, seed=0)[0] for p in PROMPTS]
     assert draw(tiny, 0, 0.0) == alone
 
 

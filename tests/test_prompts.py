@@ -40,7 +40,9 @@ def annotation(values: list[int], reasons: list[str], names: tuple[str, ...]) ->
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_what_is_rendered_is_parsed_back(dialect: Dialect, form: FormName, data: st.DataObject) -> None:
+def test_what_is_rendered_is_parsed_back(
+    dialect: Dialect, form: FormName, data: st.DataObject
+) -> None:
     tree = CQA
     names = tree.ids()
     values = data.draw(st.lists(st.integers(0, 1), min_size=len(names), max_size=len(names)))
@@ -199,7 +201,8 @@ def test_an_unknown_dialect_lists_those_there_are(folder: Path) -> None:
 GOOD = """id: mine
 unit: dimension
 forms:
-  reason-first: {prompt: "{passage}", head: "", verdict: "V {verdict}", with_reason: true, closing: ""}
+  reason-first:
+    {prompt: "{passage}", head: "", verdict: "V {verdict}", with_reason: true, closing: ""}
 words: {0: no, 1: yes}
 neutral: n
 constrained: "{intent}"
@@ -212,7 +215,7 @@ constrained: "{intent}"
         ("V {verdict}", "V", "must hold {verdict} once"),
         ('"{passage}"', '"text"', "forms.reason-first.prompt"),
         ("neutral: n", "neutral: n\nextra: 1", "unknown key; allowed: id, unit"),
-        ("words: {0: 'no', 1: 'yes'}", "words: {0: 'no'}", "mine.yaml:5: words"),
+        ("words: {0: 'no', 1: 'yes'}", "words: {0: 'no'}", "mine.yaml:6: words"),
     ],
 )
 def test_a_dialect_that_cannot_be_asked_or_read_is_refused(

@@ -82,7 +82,7 @@ def test_sections_are_joined_by_notebook(tmp_path: Path, small_params: Maker) ->
 def test_results_of_other_params_are_refused_by_name(tmp_path: Path, small_params: Maker) -> None:
     save_all(tmp_path, small_params())
     changed = small_params(surprise={"clip": 0.1})
-    with pytest.raises(ResultsError, match="results of 03-calibrated-surprise .*other params"):
+    with pytest.raises(ResultsError, match=r"results of 03-calibrated-surprise .*other params"):
         results.collect(changed, tmp_path)
     assert not (tmp_path / "results.json").exists()
 

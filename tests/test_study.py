@@ -168,8 +168,8 @@ def test_a_missing_test_stays_null_and_still_counts_as_declared() -> None:
     assert study.holm({}) == {}
 
 
-# Few examples: statsmodels collects garbage at each call.
-@settings(max_examples=20, deadline=None)
+# Few examples: statsmodels collects garbage at each call, which takes long beside torch.
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_never_lowers_a_p_nor_changes_their_order(values: list[float]) -> None:
     p = {f"test {k}": value for k, value in enumerate(values)}
@@ -313,3 +313,45 @@ def test_pilots_of_different_shape_are_refused() -> None:
         study.simulate_power(pilot(1, 0.7), pilot(1, 0.7, n=5), 10, 0.05)
     with pytest.raises(ValueError, match="0 clusters"):
         study.simulate_power(pilot(1, 0.7), pilot(1, 0.7), 0, 0.05)
+
+
+@given(intervals, margins, intervals)
+def test_no_difference_counts_for_a_judge_that_is_not_above_chance(
+    difference: Interval, margin: float, own: Interval
+) -> None:
+    assert own.low is not None
+    found = study.decide(difference, margin, own).outcome
+    plain = study.decide(difference, margin).outcome
+    assert found == (plain if own.low > 0 else "not-above-chance")
+
+
+def test_an_own_kappa_without_limits_is_not_above_chance() -> None:
+    assert study.decide(UP, 0.05, NONE).outcome == "not-above-chance"
+    assert study.decide(UP, 0.05, Interval(0.3, None, None)).outcome == "not-above-chance"
+
+
+def test_an_undefined_difference_stays_inconclusive_whatever_the_own_kappa() -> None:
+    assert study.decide(NONE, 0.05, FLAT).outcome == "inconclusive"
+
+
+def test_a_judge_not_above_chance_is_said_so_and_cannot_succeed() -> None:
+    found = study.decide(UP, 0.05, FLAT)
+    text = study.sentence(found)
+    assert text.startswith("The tuned model does not agree with experts beyond chance")
+    assert "0.30 (95% interval 0.20 to 0.40)" in text
+    assert study.decision_table(found, [0.2], FLAT, FLAT).row == "failure-1"
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_every_outcome_has_a_headline_without_numbers(outcome: study.Outcome) -> None:
+    text = study.headline(study.Conclusion(outcome, UP, 0.05), "The tuned model", "GPT-4")
+    assert text.startswith("The tuned model ")
+    assert not re.search(r"\d", text.replace("GPT-4", ""))
+    assert ("GPT-4" in text) == (outcome != "not-above-chance")
+
+
+def test_where_nothing_was_tuned_no_row_of_the_table_holds() -> None:
+    found = study.no_tuning()
+    assert found.row == "not-applicable"
+    assert found.row not in study.TEXTS
+    assert (found.share_of_seeds, found.decided_by) == (None, ())

@@ -88,7 +88,7 @@ def sentence(compared: Mapping[str, Compared], params: Params) -> str:
     return study.sentence(
         compared[plan.candidate].conclusion,
         candidate=standing.title_of(plan.candidate),
-        reference=standing.name_of(plan.reference),
+        reference=standing.object_of(plan.reference),
         level=plan.level,
     )
 
@@ -99,7 +99,7 @@ def headline(compared: Mapping[str, Compared], params: Params) -> str:
     return study.headline(
         compared[plan.candidate].conclusion,
         standing.title_of(plan.candidate),
-        standing.name_of(plan.reference),
+        standing.object_of(plan.reference),
     )
 
 

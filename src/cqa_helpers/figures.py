@@ -98,9 +98,9 @@ def number(value: Any, digits: int = 2) -> str:
 def span(interval: Any, digits: int = 2) -> str:
     """Return an interval as text: ``0.08 (0.05 to 0.12)``."""
     value, low, high = interval
-    if value is None:
+    if pd.isna(value):
         return "–"
-    if low is None:
+    if pd.isna(low):
         return number(value, digits)
     return f"{number(value, digits)} ({number(low, digits)} to {number(high, digits)})"
 
@@ -251,7 +251,7 @@ def _cell(value: Any, digits: int) -> str:
         return f"{value:,}"
     if isinstance(value, float | np.floating):
         return number(float(value), digits)
-    return str(value).replace("|", "\\|")
+    return " ".join(str(value).splitlines()).replace("|", "\\|")
 
 
 def _mostly_numbers(column: pd.Series) -> bool:

@@ -46,6 +46,17 @@ def difference(pair: Pair) -> tuple[str, str]:
     )
 
 
+def wanted(params: Params) -> list[Member]:
+    """Return the models whose reading is measured: the declared arms at full size, every seed."""
+    assert params.tuning is not None and params.surprise is not None
+    full = {arm: max(sizes) for arm, sizes in params.tuning.arms.items()}
+    return [
+        m
+        for m in cohort.planned(params)
+        if m.lineage == "first" and m.arm in params.surprise.arms and m.n == full[m.arm]
+    ]
+
+
 def read_all(
     members: Sequence[Member],
     params: Params,

@@ -144,6 +144,7 @@ class Surprise(Section):
     """The calibrated-surprise measure."""
 
     primary: Literal["judgment", "text"]
+    arms: list[ArmName] = Field(min_length=1)
     clip: float = Field(gt=0, lt=0.5)
     batch_size: int = Field(ge=1, le=4096)
 
@@ -188,6 +189,12 @@ class Params(Section):
             raise ValueError("models and tuning come together: give both, or null for both")
         if self.surprise is not None and self.models is None:
             raise ValueError("surprise needs models: give models and tuning, or surprise: null")
+        if self.surprise is not None and self.tuning is not None:
+            if unknown := set(self.surprise.arms) - set(self.tuning.arms):
+                raise ValueError(
+                    f"surprise.arms names {', '.join(sorted(unknown))}; tuning.arms has "
+                    f"{', '.join(self.tuning.arms)}"
+                )
         if self.tuning is not None:
             for arm, sizes in self.tuning.arms.items():
                 for n in sizes:

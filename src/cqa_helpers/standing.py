@@ -19,7 +19,7 @@ NAMES = {
     EXPERTS: "one expert",
     "tuned": "tuned",
     "base": "base",
-    "reference": "reference (simulated)",
+    "reference": "simulated reference",
     "gpt4": "GPT-4",
     "cgpt": "GPT-3.5",
     "claude3-opus": "Claude 3 Opus",
@@ -53,6 +53,14 @@ def title_of(judge_id: str) -> str:
     """Return a judge's name as the subject of a sentence."""
     titles = {"tuned": "The tuned model", EXPERTS: "A single expert", "base": "The base model"}
     return titles.get(judge_id, _capital(name_of(judge_id)))
+
+
+def object_of(judge_id: str) -> str:
+    """Return a judge's name as the object of a sentence."""
+    if judge_id == EXPERTS:
+        return "a single expert"
+    common = ("tuned", "base", "reference")
+    return f"the {name_of(judge_id)}" if judge_id in common else name_of(judge_id)
 
 
 def experts_of(table: pd.DataFrame) -> list[str]:

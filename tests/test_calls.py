@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cqa_helpers.calls import CallRecord, key
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    return {"prompt": "问题 {x}", "model": "m", "draw": 1, "repeat": 0} | changes
+
+
+@pytest.mark.parametrize(
+    "changes", [{"repeat": 1}, {"draw": 2}, {"model": "m2"}, {"prompt": "p"}, {"extra": None}]
+)
+def test_everything_in_a_request_is_in_its_key(changes: dict[str, Any]) -> None:
+    assert key(request(**changes)) != key(request())
+
+
+def test_the_key_does_not_depend_on_the_order_of_fields() -> None:
+    assert key(dict(reversed(request().items()))) == key(request())
+
+
+def test_what_was_put_is_got_back_in_the_order_of_the_asking(tmp_path: Path) -> None:
+    asked = [request(repeat=k) for k in range(3)]
+    with CallRecord(tmp_path / "deep" / "calls.sqlite") as record:
+        assert record.get(asked) == [None, None, None]
+        record.put("j", [(asked[2], {"text": "二"}), (asked[0], {"text": "zero", "p": 0.25})])
+        assert record.get(asked) == [{"text": "zero", "p": 0.25}, None, {"text": "二"}]
+        assert record.count() == 2
+    with CallRecord(tmp_path / "deep" / "calls.sqlite") as again:
+        assert again.get(asked[::-1]) == [{"text": "二"}, None, {"text": "zero", "p": 0.25}]
+
+
+def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    with CallRecord(tmp_path / "calls.sqlite") as record:
+        with pytest.raises(TypeError):
+            record.put("j", [(request(), {"text": "a"}), (request(repeat=1), {"text": object()})])
+        assert record.count() == 0
+        record._db.execute(
+            "CREATE TRIGGER stop BEFORE INSERT ON calls WHEN NEW.request LIKE '%\"repeat\": 1%' "
+            "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+        with pytest.raises(Exception, match="disk full"):
+            record.put("j", [(request(), {"text": "a"}), (request(repeat=1), {"text": "b"})])
+        assert record.count() == 0
+
+
+MANY = """
+import sys
+from pathlib import Path
+from cqa_helpers.calls import CallRecord
+who = sys.argv[2]
+sys.stdin.readline()
+with CallRecord(Path(sys.argv[1])) as record:
+    for k in range(20):
+        record.put(who, [({"who": who, "k": k, "row": row}, {"text": "x"}) for row in range(5)])
+"""
+
+
+def test_processes_that_begin_together_write_to_one_record_and_lose_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "calls.sqlite"
+    command = [sys.executable, "-c", MANY, str(path)]
+    workers = [subprocess.Popen([*command, f"j{k}"], stdin=subprocess.PIPE) for k in range(3)]
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write(b"go\n")
+        worker.stdin.close()
+    assert [worker.wait(60) for worker in workers] == [0] * 3
+    with CallRecord(path) as record:
+        assert record.count() == 3 * 20 * 5
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+from cqa_helpers.calls import CallRecord
+with CallRecord(Path(sys.argv[1])) as record:
+    k = 0
+    while True:
+        record.put("j", [({"k": k, "row": row}, {"text": "x" * 1000}) for row in range(20)])
+        k += 1
+"""
+
+
+def test_a_kill_in_the_middle_leaves_whole_batches_and_a_record_that_goes_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "calls.sqlite"
+    worker = subprocess.Popen([sys.executable, "-c", ENDLESS, str(path)])
+    try:
+        for _ in range(600):
+            time.sleep(0.05)
+            if path.exists() and path.with_name("calls.sqlite-wal").exists():
+                with CallRecord(path) as record:
+                    if record.count() > 40:
+                        break
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+    with CallRecord(path) as record:
+        kept = record.count()
+        assert kept > 40
+        assert kept % 20 == 0
+        record.put("j", [(request(), {"text": "after"})])
+        assert record.get([request()]) == [{"text": "after"}]

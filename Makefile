@@ -25,7 +25,7 @@ setup: .venv/.installed  ## make .venv with everything pinned
 	  { echo "Python's venv module is missing. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); [ "$$free" -ge 6 ] || \
 	  { echo "Installing needs 6 GiB of disk and $(CURDIR) has $$free GiB free. Make room, or clone elsewhere."; exit 1; }
-	@echo "Installing into .venv (about two minutes, 3 GiB) …"
+	@echo "Installing into .venv (some minutes; 3 GiB with a CPU build of torch, more with CUDA) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -34,7 +34,7 @@ setup: .venv/.installed  ## make .venv with everything pinned
 	  > .venv/share/jupyter/lab/settings/overrides.json
 	@touch $@
 
-report: .venv/.installed  ## run a profile and render its report: make report PROFILE=ttcw
+report: params/$(PROFILE).yaml .venv/.installed  ## run a profile and render its report: make report PROFILE=ttcw
 	@$(BIN)/python -m cqa_helpers.params $(PROFILE)
 	@mkdir -p runs && flock --nonblock --close --conflict-exit-code 75 runs/.$(PROFILE).lock \
 	  $(BIN)/snakemake --cores $(CORES) --resources gpu=1 --config profile=$(PROFILE) \
@@ -43,8 +43,11 @@ report: .venv/.installed  ## run a profile and render its report: make report PR
 	    || echo "Stopped. Read above, mend, and run the same command: it goes on from there."; exit 1; }
 	@$(BIN)/python -m cqa_helpers.timings runs/$(PROFILE)
 
-notebook: .venv/.installed  ## rerun one notebook headless: make notebook NB=04-judge PROFILE=ttcw
+notebook: params/$(PROFILE).yaml .venv/.installed  ## rerun one notebook headless: make notebook NB=04-judge PROFILE=ttcw
 	@$(BIN)/python -m cqa_helpers.execute $(NB) --profile $(PROFILE)
+
+params/%.yaml:
+	@echo "No profile '$*'. There are: $$(ls params | sed 's/.yaml//' | tr '\n' ' ')"; exit 1
 
 test: .venv/.installed  ## run all tests and checks
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -90,6 +90,8 @@ rule tuned:
     output:
         f"{RUN}/notebooks/02-fine-tune.ipynb",
         f"{RUN}/results/02-fine-tune.json",
+    resources:
+        gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
     benchmark:
         f"{RUN}/timings/02-fine-tune.tsv"
     message:
@@ -128,6 +130,8 @@ rule judge:
         f"{RUN}/verdicts.parquet",
     params:
         hash=PARAMS.fingerprint("04-judge"),
+    resources:
+        gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
     benchmark:
         f"{RUN}/timings/04-judge.tsv"
     message:

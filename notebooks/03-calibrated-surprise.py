@@ -91,8 +91,8 @@ _ = figures.forest(
 
 # %%
 #| label: tbl-surprise
-#| tbl-cap: "Both directions, both readings; means of seeds with their range. A (sensitivity): change of I(x; y) of the good version. B (contrast): change of I(good) − I(degraded). The last columns count seeds with a two-sided Wilcoxon p below .05 over pairs: a test of one checkpoint's drift, shown because papers use it."
-figures.show_table(pairwise.as_rows(changes), digits=3)
+#| tbl-cap: "Both directions, both readings; means of seeds with their range. A (sensitivity): change of I(x; y) of the good version. B (contrast): change of I(good) − I(degraded). Judgment direction in bits per passage, text direction in bits per token. The last column counts seeds with a two-sided Wilcoxon p below .05 over pairs, primary direction, reading B: a test of one checkpoint's drift, shown because papers use it."
+figures.show_table(pairwise.as_rows(changes, params.surprise.primary))
 
 # %% [markdown]
 # ## Literary more than factual?

@@ -29,6 +29,7 @@ SMALL: dict[str, Any] = {
         "lora_alpha": 4,
     },
     "judging": {"max_new_tokens": 4, "batch_size": 6},
+    "surprise": {"arms": ["cot"]},
     "blind": {"n_items": 4},
     "study": {"n_boot": 100},
 }

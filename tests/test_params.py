@@ -154,3 +154,8 @@ def test_every_taxonomy_and_dialect_that_a_profile_names_is_there() -> None:
         assert (data / "taxonomy" / f"{loaded['taxonomy']}.yaml").is_file()
         if loaded["models"]:
             assert (data / "prompts" / f"{loaded['models']['dialect']}.yaml").is_file()
+
+
+def test_surprise_is_measured_on_arms_that_are_tuned(small_params: Maker) -> None:
+    with pytest.raises(ValueError, match=r"surprise.arms names shuffled; tuning.arms has cot"):
+        small_params(surprise={"arms": ["cot", "shuffled"]})

@@ -143,15 +143,18 @@ def _decoupled(
 ) -> list[Annotation]:
     """Keep the reasoning and flip exactly half of the verdicts in each (dimension, value) cell.
 
-    Of an odd number, one more is kept than flipped.
+    Of cells with an odd number every other one flips more than it keeps, from a seeded start:
+    always keeping the odd one would leave the verdicts coupled in small arms.
     """
     table = _verdicts(annotations)
     names = sorted({j.dimension for a in annotations for j in a.judgements})
     flipped = np.zeros(table.shape, dtype=bool)
+    odd = int(rng.integers(2))
     for d in range(len(names)):
         for value in np.unique(table[~np.isnan(table[:, d]), d]):
             cell = rng.permutation(np.flatnonzero(table[:, d] == value))
-            flipped[cell[: len(cell) // 2], d] = True
+            flipped[cell[: (len(cell) + odd) // 2], d] = True
+            odd ^= len(cell) % 2
     return [
         annotation.model_copy(
             update={

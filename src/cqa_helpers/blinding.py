@@ -86,11 +86,18 @@ def seal(
         return folder
     by_judge: dict[str, dict[str, list[Verdict]]] = {}
     for v in verdicts:
-        if v.judge_id in params.blind.judges and v.repeat == 0 and v.reason:
+        # A call that failed or was refused is no diagnosis, and raters must not be sent its error.
+        written = v.status in ("ok", "unparsed") and v.reason
+        if v.judge_id in params.blind.judges and v.repeat == 0 and written:
             by_judge.setdefault(v.judge_id, {}).setdefault(v.item_id, []).append(v)
     if absent := sorted(set(params.blind.judges) - set(by_judge)):
         raise BlindError(f"blind.judges names judges without a diagnosis: {', '.join(absent)}.")
-    answered = [p for p in passages if p.text and all(p.id in d for d in by_judge.values())]
+    dimensions = {v.dimension for d in by_judge.values() for rows in d.values() for v in rows}
+    answered = [
+        p
+        for p in passages
+        if p.text and all(len(d.get(p.id, ())) == len(dimensions) for d in by_judge.values())
+    ]
     if len(answered) < params.blind.n_items:
         raise BlindError(
             f"{len(answered)} passages have a diagnosis of every judge; blind.n_items asks for "

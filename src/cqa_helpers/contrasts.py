@@ -72,7 +72,9 @@ def seed_contrast(
 ) -> SeedContrast:
     """Return candidate minus reference in kappa, clusters and each judge's repeats resampled.
 
-    Only cells that both judged enter. With one repeat each it is
+    Only cells that both judged enter, repeat by repeat, so that one seed's unreadable answer
+    does not cost the others theirs. Where both judges have the same repeats they are paired;
+    else the reference's are pooled. With one repeat each it is
     :func:`cqa_helpers.agreement.paired_difference`.
 
     Raises
@@ -80,38 +82,54 @@ def seed_contrast(
     ValueError
         An unknown judge or expert, or no cell that both judged.
     """
-    own_repeats, own_frames = _by_repeat(table, candidate, experts)
-    _, other_frames = _by_repeat(table, reference, experts)
-    frames = [*own_frames, *other_frames]
-    tables = tabulate(frames, [candidate, reference], clusters)
-    stacked = [
-        np.stack([t.counts for t in tables[: len(own_repeats)]]),
-        np.stack([t.counts for t in tables[len(own_repeats) :]]),
-    ]
+    repeats, own = _by_repeat(table, candidate, experts)
+    other_repeats, other = _by_repeat(table, reference, experts)
+    if len(repeats) > 1 and repeats == other_repeats:
+        partners = other
+    else:
+        known = set.intersection(*(cells(f) for f in other))
+        partners = [_only(pd.concat(other), known)] * len(repeats)
+    own = [_only(a, cells(b)) for a, b in zip(own, partners, strict=True)]
+    partners = [_only(b, cells(a)) for a, b in zip(own, partners, strict=True)]
+    tables = _tabulate_each([*own, *partners], f"{candidate}, {reference}", clusters)
+    counts = np.stack([t.counts for t in tables])
     if chance == "pooled":
-        stacked = [s.sum(2, keepdims=True) for s in stacked]
-    rng = np.random.default_rng(seed)
-    times = resample(len(tables[0].clusters), n_boot, rng)
+        counts = counts.sum(2, keepdims=True)
+    sides = counts[: len(repeats)], counts[len(repeats) :]
     categories = tables[0].categories
+    rng = np.random.default_rng(seed)
+    times = resample(counts.shape[1], n_boot, rng)
+    picks = _picks(len(repeats), n_boot, rng)
     (value_a, draws_a), (value_b, draws_b) = (
-        _draw(counts, times, categories, rng) for counts in stacked
+        _draw(side, times, picks, categories) for side in sides
     )
-    own = stratified_kappa(stacked[0].sum(1), categories)
-    other = float(stratified_kappa(stacked[1].sum((0, 1)), categories))
-    shared = set.intersection(*(cells(f) for f in frames))
+    by_repeat = [stratified_kappa(side.sum(1), categories) for side in sides]
+    shared = set.intersection(*(cells(f) for f in own))
     overall = Difference(
         candidate,
         reference,
         interval(value_a - value_b, draws_a - draws_b, level),
         draws_a - draws_b,
-        n_pairs=int(stacked[0].sum()),
-        n_clusters=len(tables[0].clusters),
+        n_pairs=int(sides[0].sum()),
+        n_clusters=counts.shape[1],
         n_dropped=len(cells(ok_rows(table, experts)) - shared),
     )
-    by_repeat = {
-        r: None if np.isnan(k) else float(k) - other for r, k in zip(own_repeats, own, strict=True)
+    gaps = {
+        r: None if np.isnan(a - b) else float(a - b)
+        for r, a, b in zip(repeats, *by_repeat, strict=True)
     }
-    return SeedContrast(overall, by_repeat, interval(value_a, draws_a, level))
+    return SeedContrast(overall, gaps, interval(value_a, draws_a, level))
+
+
+def no_contrast(candidate: str, reference: str) -> SeedContrast:
+    """Return the contrast of a judge that gave no readable verdict: everything undefined."""
+    nothing = Interval(None, None, None)
+    overall = Difference(candidate, reference, nothing, np.empty(0), 0, 0, 0)
+    return SeedContrast(overall, {}, nothing)
+
+
+def _only(rows: pd.DataFrame, known: set[tuple[str, str]]) -> pd.DataFrame:
+    return rows[[cell in known for cell in zip(rows["item_id"], rows["dimension"], strict=True)]]
 
 
 def _by_repeat(
@@ -121,21 +139,23 @@ def _by_repeat(
     if judge_id == EXPERTS:
         return [0], [pairs(table, judge_id, experts)]
     mine = table["judge_id"] == judge_id
-    usable = table[mine & (table["status"] == "ok")]
-    repeats = sorted({int(r) for r in usable["repeat"]}) or [0]
+    repeats = sorted({int(r) for r in table.loc[mine, "repeat"]}) or [0]
     return repeats, [
         pairs(table[~mine | (table["repeat"] == r)], judge_id, experts) for r in repeats
     ]
 
 
+def _picks(n: int, n_boot: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return how often each repeat is drawn in each resample."""
+    return rng.multinomial(n, np.full(n, 1 / n), n_boot)
+
+
 def _draw(
     counts: NDArray[np.int64],
     times: NDArray[np.int64],
+    picks: NDArray[np.int64],
     categories: Sequence[int],
-    rng: np.random.Generator,
 ) -> tuple[float, Floats]:
-    n = len(counts)
-    picks = rng.multinomial(n, np.full(n, 1 / n), len(times))
     by_repeat = np.stack([np.tensordot(times, c, 1) for c in counts], axis=1)
     drawn = (by_repeat * picks[:, :, None, None, None]).sum(1)
     whole = stratified_kappa(counts.sum((0, 1)), categories)
@@ -201,7 +221,7 @@ def own_kappa(
     rng = np.random.default_rng(seed)
     times = resample(counts.shape[1], n_boot, rng)
     categories = tables[0].categories
-    value, draws = _draw(counts, times, categories, rng)
+    value, draws = _draw(counts, times, _picks(len(counts), n_boot, rng), categories)
     own = stratified_kappa(counts.sum(1), categories)
     return OwnKappa(
         interval(value, draws, level),

@@ -58,9 +58,14 @@ def compare(table: pd.DataFrame, params: Params) -> dict[str, Compared]:
     usable = set(table.loc[table["status"] == "ok", "judge_id"])
     judges = [
         j for j in standing.judges_of(table)
-        if j != plan.reference and (j == EXPERTS or j in usable)
+        if j != plan.reference and (j in (EXPERTS, plan.candidate) or j in usable)
     ]  # fmt: skip
-    found = {j: _contrast(table, j, plan.reference, params) for j in judges}
+    found = {
+        j: _contrast(table, j, plan.reference, params)
+        if plan.reference in (usable | {EXPERTS}) and j in (usable | {EXPERTS})
+        else contrasts.no_contrast(j, plan.reference)
+        for j in judges
+    }
     p_values = {
         j: study.bootstrap_p(c.overall.draws) for j, c in found.items() if j != plan.candidate
     }

@@ -236,6 +236,13 @@ def _call(client: Any, live: Live, question: Question, seed: int) -> dict[str, A
             seed=seed,
         )
     except Exception as error:  # the SDK has retried; whatever is left is this call's failure
+        if getattr(error, "status_code", None) in (401, 403, 404):
+            raise JudgeError(
+                f"{live.judge_id}: the endpoint answers {type(error).__name__} for model "
+                f"{live.model!r}: every further call would fail alike. Check the key in "
+                f"{live.key_variable}, base_url, and whether the snapshot is still served; "
+                "recorded verdicts can stand in its place."
+            ) from None
         name = re.sub(r"[^A-Za-z]", "", type(error).__name__)
         return {"text": name, "status": "failed", "input_tokens": 0, "output_tokens": 0}
     choice, usage = reply.choices[0], reply.usage

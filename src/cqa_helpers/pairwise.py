@@ -48,7 +48,8 @@ def difference(pair: Pair) -> tuple[str, str]:
 
 def wanted(params: Params) -> list[Member]:
     """Return the models whose reading is measured: the declared arms at full size, every seed."""
-    assert params.tuning is not None and params.surprise is not None
+    assert params.tuning is not None
+    assert params.surprise is not None
     full = {arm: max(sizes) for arm, sizes in params.tuning.arms.items()}
     return [
         m
@@ -240,20 +241,22 @@ def subtitle(direction: str, groups: pd.Series) -> str:
     return f"{name[direction]}; good minus degraded, after minus before; {sizes} pairs"
 
 
-def as_rows(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of changes for show."""
+def as_rows(found: pd.DataFrame, primary: str) -> pd.DataFrame:
+    """Return the table of changes for show: mean of seeds with their range, one row an arm."""
     rows = []
-    for (direction, reading), mine in found.groupby(["direction", "reading"]):
-        for arm, group, part in _grouped(mine):
-            rows.append(
-                {
-                    "Direction": direction, "Reading": reading, "Arm": TITLES[arm],
-                    "Pairs": group,
-                    "Δ(ΔI), bits": (part["mean"].mean(), part["mean"].min(), part["mean"].max()),
-                    "Seeds": len(part),
-                    "Seeds with p < .05": int((part["p"] < 0.05).sum()),
-                }
-            )  # fmt: skip
+    for arm, group, part in _grouped(found):
+        row: dict[str, Any] = {"Arm": TITLES[arm], "Pairs": group}
+        for direction in ("judgment", "text"):
+            for reading in ("A", "B"):
+                means = part.loc[
+                    (part["direction"] == direction) & (part["reading"] == reading), "mean"
+                ]
+                row[f"{direction.capitalize()}, {reading}"] = (
+                    means.mean(), means.min(), means.max(),
+                )  # fmt: skip
+        tested = part[(part["direction"] == primary) & (part["reading"] == "B")]
+        row["Seeds with p < .05"] = f"{int((tested['p'] < 0.05).sum())} of {len(tested)}"
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

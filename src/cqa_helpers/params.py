@@ -189,12 +189,12 @@ class Params(Section):
             raise ValueError("models and tuning come together: give both, or null for both")
         if self.surprise is not None and self.models is None:
             raise ValueError("surprise needs models: give models and tuning, or surprise: null")
-        if self.surprise is not None and self.tuning is not None:
-            if unknown := set(self.surprise.arms) - set(self.tuning.arms):
-                raise ValueError(
-                    f"surprise.arms names {', '.join(sorted(unknown))}; tuning.arms has "
-                    f"{', '.join(self.tuning.arms)}"
-                )
+        read = set(self.surprise.arms) if self.surprise else set()
+        if self.tuning is not None and (unknown := read - set(self.tuning.arms)):
+            raise ValueError(
+                f"surprise.arms names {', '.join(sorted(unknown))}; tuning.arms has "
+                f"{', '.join(self.tuning.arms)}"
+            )
         if self.tuning is not None:
             for arm, sizes in self.tuning.arms.items():
                 for n in sizes:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cqa_helpers import paths, yamlfile
 from cqa_helpers.records import Annotation, Constraints, Judgement, Passage, Status
-from cqa_helpers.taxonomy import Dimension, Taxonomy
+from cqa_helpers.taxonomy import Dimension, Language, Taxonomy
 
 FormName = Literal["reason-first", "verdict-only"]
 
@@ -105,7 +105,8 @@ def questions(
         if passage.text is None:
             continue
         for group in _groups(taxonomy, dialect):
-            question = " ".join(d.question.en for d in group)
+            language: Language = "zh" if passage.language.startswith("zh") else "en"
+            question = " ".join(d.question.in_language(language) for d in group)
             prompt = _fill(template, passage=passage.text, question=question)
             asked.append(Question(passage.id, tuple(d.id for d in group), prompt))
     return asked

@@ -125,7 +125,7 @@ order = standing.order(found, params)
 forest = pd.DataFrame(
     [
         {
-            "label": standing.name_of(j),
+            "label": standing.name_of(j, params),
             "role": figures.role_of(j, params.study.reference, params.judging.recorded),
             **found[j]["kappa_within"].as_dict(),
         }
@@ -133,7 +133,7 @@ forest = pd.DataFrame(
     ]
 )
 dots = {
-    standing.name_of(j): found[j]["by_repeat"].values()
+    standing.name_of(j, params): found[j]["by_repeat"].values()
     for j in order
     if len(found[j]["by_repeat"]) > 1
 }
@@ -149,12 +149,12 @@ _ = figures.forest(
 # %%
 #| label: tbl-judges
 #| tbl-cap: "All judges on the same questions. κ: against a single expert, chance pooled, and chance within each dimension (95 % intervals). Raw: share of pairs that agree. AUC: how well the probability ranks the experts' majority, mean over dimensions. No answer: unparsed, refused, failed or absent; counted, never scored."
-figures.show_table(standing.as_rows(found, order))
+figures.show_table(standing.as_rows(found, order, params))
 
 # %%
 if subsets:
     display(Markdown(f"The same on the {len(with_text)} passages whose text may be shared:"))
-    figures.show_table(standing.as_rows(subsets["text_only"]["judges"], order))
+    figures.show_table(standing.as_rows(subsets["text_only"]["judges"], order, params))
 
 # %% [markdown]
 # ## Does a judge know when it is right?
@@ -172,13 +172,13 @@ if curves:
     best = min(errors, key=errors.get)
     figures.reliability(
         {
-            standing.name_of(j): (
+            standing.name_of(j, params): (
                 figures.role_of(j, params.study.reference, params.judging.recorded),
                 b,
             )
             for j, b in curves.items()
         },
-        title=f"{standing.name_of(best).capitalize()} is closest to saying how often it is right",
+        title=f"{standing.name_of(best, params).capitalize()} is closest to saying how often it is right",
         subtitle="share judged effective by the experts' majority, by the judge's own probability",
     )
 else:

@@ -67,10 +67,10 @@ n_passages = compared[plan.candidate].contrast.overall.n_clusters
 _ = figures.forest(
     declared.forest_rows(compared, params),
     title=declared.headline(compared, params),
-    subtitle=f"κ minus that of {standing.name_of(plan.reference)}, {n_passages} held-out passages",
+    subtitle=f"κ minus that of {standing.name_of(plan.reference, params)}, {n_passages} held-out passages",
     xlabel="difference in Cohen's κ",
-    lines={0.0: standing.name_of(plan.reference), -plan.margin: "margin"},
-    dots=declared.seed_dots(compared),
+    lines={0.0: standing.name_of(plan.reference, params), -plan.margin: "margin"},
+    dots=declared.seed_dots(compared, params),
 )
 
 # %%
@@ -98,7 +98,7 @@ else:
         "n_passages": int(ratings["passage_id"].nunique()),
         "judges": raters,
     }
-    figures.show_table(declared.rated_rows(raters))
+    figures.show_table(declared.rated_rows(raters, params))
 
 # %% [markdown]
 # ## The decision table
@@ -139,7 +139,7 @@ if params.corpus.people is not None:
     figures.show_table(
         pd.DataFrame(
             [
-                {"Judge": standing.name_of(j), "Declared": e["planted"], "Found": e["found"]}
+                {"Judge": standing.name_of(j, params), "Declared": e["planted"], "Found": e["found"]}
                 for j, e in recovery.items()
             ]
         ),

@@ -41,6 +41,7 @@ CELLS: dict[str, dict[str, str]] = {
     "03-calibrated-surprise": {
         "fig-surprise": "Literary pairs move, factual pairs do not",
         "tbl-surprise": "Change of information by arm",
+        "tbl-interaction": "Literary minus factual",
         "tbl-entropy": "The two terms apart",
     },
     "04-judge": {
@@ -113,6 +114,8 @@ def results(settings: params.Params) -> dict[str, Any]:
         "tuned": {"n": 480, "unparsed": 3, "yes_rate": 0.42, "kappa": interval(0.31, 0.22, 0.40)},
         "gpt-4.1": {"n": 480, "unparsed": 0, "yes_rate": None, "kappa": interval(0.08, 0.05, 0.12)},
     }
+    both = {"kappa": interval(0.1, 0.0, 0.2), "kappa_within": interval(0.05, -0.01, 0.11)}
+    replayed = dict.fromkeys(("experts", "gpt4", "majority"), both)
     summary = {"mean_auc": interval(0.946, 0.94, 0.95), "seeds": 3}
     sections: dict[str, dict[str, Any]] = {
         "01-annotate-audit": {
@@ -122,7 +125,10 @@ def results(settings: params.Params) -> dict[str, Any]:
         },
         "02-fine-tune": {"arms": {"cot": {"100": {"summary": summary}}}},
         "03-calibrated-surprise": {"primary": "judgment"},
-        "04-judge": {"judges": judges},
+        "04-judge": {
+            "judges": {**judges, **replayed},
+            "subsets": {"text_only": {"n_items": 36, "judges": replayed}},
+        },
         "05-blind-analysis": {
             "primary": {
                 "difference": interval(-0.02, -0.09, 0.05),

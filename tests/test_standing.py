@@ -136,9 +136,9 @@ def test_the_headline_says_who_agrees_as_experts_do_or_that_nobody_does(
 ) -> None:
     params = small_params()
     good = standing.headline(found_in(table_of(tuned=0.99), params), params)
-    assert good == "Tuned agrees with experts about as they do with one another"
+    assert good == "Tuned agrees with simulated experts about as they do with one another"
     poor = standing.headline(found_in(table_of(tuned=0.6, reference=0.55), params), params)
-    assert poor.startswith("No judge agrees with an expert as another expert does (κ 0.")
+    assert poor.startswith("No judge agrees with a simulated expert as another does (κ 0.")
     assert f"{standing.name_of('reference')} reaches" in poor
 
 
@@ -175,7 +175,7 @@ def test_the_exhibit_is_the_first_passage_on_which_reference_and_majority_part(
     assert (shown.item_id, shown.dimension) == differing[0]
     who = list(shown.table["Who"])
     assert who[:2] == ["*the passage*", "*the question*"]
-    assert {"expert no. 1", "tuned", standing.name_of("reference")} <= set(who)
+    assert {"simulated expert no. 1", "tuned", standing.name_of("reference")} <= set(who)
 
 
 def test_where_the_reference_always_agrees_the_exhibit_is_the_first_passage(
@@ -193,7 +193,10 @@ def test_a_judge_that_did_not_answer_is_shown_as_having_no_answer(small_params: 
     table = to_table([*experts_of(truth, 1.0), *said("reference", truth, 0.0, 1), *mute])
     shown = standing.exhibit(table, material(5), small_params(), TREE).table.set_index("Who")
     assert shown.loc["tuned", "Verdict"] == "no answer"
-    answers = [shown.loc[who, "Verdict"] for who in ("expert no. 1", standing.name_of("reference"))]
+    answers = [
+        shown.loc[who, "Verdict"]
+        for who in ("simulated expert no. 1", standing.name_of("reference"))
+    ]
     assert sorted(answers) == ["no", "yes"]
 
 

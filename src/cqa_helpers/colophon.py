@@ -81,6 +81,7 @@ def run_words(settings: Params, results: Mapping[str, Any], renderer: str) -> di
         "status": settings.status,
         "band": band,
         "status-sentence": sentence,
+        "experts": "simulated experts" if settings.status == "simulated" else "experts",
         "date": day(results),
         "commit": commit(results),
         "renderer": escape(renderer),

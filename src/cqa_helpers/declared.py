@@ -90,22 +90,24 @@ def compare(table: pd.DataFrame, params: Params) -> dict[str, Compared]:
 def sentence(compared: Mapping[str, Compared], params: Params) -> str:
     """Return the primary result as one plain sentence."""
     plan = params.study
-    return study.sentence(
+    said = study.sentence(
         compared[plan.candidate].conclusion,
-        candidate=standing.title_of(plan.candidate),
-        reference=standing.object_of(plan.reference),
+        candidate=standing.title_of(plan.candidate, params),
+        reference=standing.object_of(plan.reference, params),
         level=plan.level,
     )
+    return standing.said_of(said, params)
 
 
 def headline(compared: Mapping[str, Compared], params: Params) -> str:
     """Return the primary result as a figure's title."""
     plan = params.study
-    return study.headline(
+    said = study.headline(
         compared[plan.candidate].conclusion,
-        standing.title_of(plan.candidate),
-        standing.object_of(plan.reference),
+        standing.title_of(plan.candidate, params),
+        standing.object_of(plan.reference, params),
     )
+    return standing.said_of(said, params)
 
 
 def forest_rows(compared: Mapping[str, Compared], params: Params) -> pd.DataFrame:
@@ -114,7 +116,7 @@ def forest_rows(compared: Mapping[str, Compared], params: Params) -> pd.DataFram
     return pd.DataFrame(
         [
             {
-                "label": standing.name_of(judge),
+                "label": standing.name_of(judge, params),
                 "role": figures.role_of(judge, reference, recorded),
                 **c.contrast.overall.difference.as_dict(),
             }
@@ -123,10 +125,12 @@ def forest_rows(compared: Mapping[str, Compared], params: Params) -> pd.DataFram
     )
 
 
-def seed_dots(compared: Mapping[str, Compared]) -> dict[str, list[float]]:
+def seed_dots(
+    compared: Mapping[str, Compared], params: Params | None = None
+) -> dict[str, list[float]]:
     """Return each seed's own difference, for judges that have several."""
     return {
-        standing.name_of(judge): [d for d in c.contrast.by_repeat.values() if d is not None]
+        standing.name_of(judge, params): [d for d in c.contrast.by_repeat.values() if d is not None]
         for judge, c in compared.items()
         if len(c.contrast.by_repeat) > 1
     }
@@ -144,7 +148,7 @@ def as_rows(compared: Mapping[str, Compared], params: Params) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "Judge": standing.name_of(judge),
+                "Judge": standing.name_of(judge, params),
                 "Role": part(judge),
                 "κ minus reference": tuple(c.contrast.overall.difference),
                 "Own κ": tuple(c.contrast.candidate),
@@ -195,12 +199,12 @@ def rated(
     return ratings, dict(sorted(found.items(), key=lambda item: -item[1].mean))
 
 
-def rated_rows(found: Mapping[str, Rated]) -> pd.DataFrame:
+def rated_rows(found: Mapping[str, Rated], params: Params | None = None) -> pd.DataFrame:
     """Return the table of ratings for show."""
     return pd.DataFrame(
         [
             {
-                "Judge": standing.name_of(judge),
+                "Judge": standing.name_of(judge, params),
                 "Ratings": r.n,
                 "Mean, 1 to 5": r.mean,
                 "Minus reference": None if r.minus_reference is None else tuple(r.minus_reference),
@@ -278,8 +282,8 @@ def results(
     primary = compared[plan.candidate]
     return {
         "primary": {
-            "candidate": standing.name_of(plan.candidate),
-            "reference": standing.name_of(plan.reference),
+            "candidate": standing.name_of(plan.candidate, params),
+            "reference": standing.name_of(plan.reference, params),
             "difference": primary.contrast.overall.difference,
             "own_kappa": primary.contrast.candidate,
             "margin": plan.margin,

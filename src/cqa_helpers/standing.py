@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,23 +45,33 @@ class Exhibit(NamedTuple):
     table: pd.DataFrame
 
 
-def name_of(judge_id: str) -> str:
-    """Return a judge's name for readers."""
-    return NAMES.get(judge_id, judge_id.replace("-", " "))
+def said_of(text: str, params: Params | None) -> str:
+    """Return a label with its experts called simulated where they are."""
+    if params is None or params.status != "simulated":
+        return text
+    text = re.sub(r"\b([Aa])n expert", r"\1 simulated expert", text)
+    return re.sub(r"(?<!simulated )\b(expert)", r"simulated \1", text)
 
 
-def title_of(judge_id: str) -> str:
+def name_of(judge_id: str, params: Params | None = None) -> str:
+    """Return a judge's name for readers; nobody simulated is called an expert."""
+    name = NAMES.get(judge_id, judge_id.replace("-", " "))
+    return said_of(re.sub(r"^expert (\d+)$", r"expert no. \1", name), params)
+
+
+def title_of(judge_id: str, params: Params | None = None) -> str:
     """Return a judge's name as the subject of a sentence."""
     titles = {"tuned": "The tuned model", EXPERTS: "A single expert", "base": "The base model"}
-    return titles.get(judge_id, _capital(name_of(judge_id)))
+    return said_of(titles.get(judge_id, _capital(name_of(judge_id))), params)
 
 
-def object_of(judge_id: str) -> str:
+def object_of(judge_id: str, params: Params | None = None) -> str:
     """Return a judge's name as the object of a sentence."""
     if judge_id == EXPERTS:
-        return "a single expert"
+        return said_of("a single expert", params)
     common = ("tuned", "base", "reference")
-    return f"the {name_of(judge_id)}" if judge_id in common else name_of(judge_id)
+    name = name_of(judge_id, params)
+    return f"the {name}" if judge_id in common else name
 
 
 def experts_of(table: pd.DataFrame) -> list[str]:
@@ -177,19 +188,24 @@ def order(found: Mapping[str, Mapping[str, Any]], params: Params) -> list[str]:
 def headline(found: Mapping[str, Mapping[str, Any]], params: Params) -> str:
     """Return the finding of the table of judges as one short sentence."""
     kappa = {j: entry["kappa_within"].value for j, entry in found.items()}
+    experts = said_of("experts", params)
     reference, human = params.study.reference, kappa.get(EXPERTS)
     top = max((j for j in kappa if j != EXPERTS and kappa[j] is not None), key=lambda j: kappa[j])
     if human is None or kappa.get(reference) is None:
-        return f"{_capital(name_of(top))} agrees most with experts"
+        return f"{_capital(name_of(top, params))} agrees most with {experts}"
     if kappa[top] < human:
         return (
-            f"No judge agrees with an expert as another expert does (κ {human:.2f}); "
-            f"{name_of(reference)} reaches {kappa[reference]:.2f}"
+            f"No judge agrees with {said_of('an expert', params)} as another does (κ {human:.2f}); "
+            f"{name_of(reference, params)} reaches {kappa[reference]:.2f}"
         )
-    return f"{_capital(name_of(top))} agrees with experts about as they do with one another"
+    return (
+        f"{_capital(name_of(top, params))} agrees with {experts} about as they do with one another"
+    )
 
 
-def as_rows(found: Mapping[str, Mapping[str, Any]], judge_ids: Sequence[str]) -> pd.DataFrame:
+def as_rows(
+    found: Mapping[str, Mapping[str, Any]], judge_ids: Sequence[str], params: Params | None = None
+) -> pd.DataFrame:
     """Return the table of judges for show; a column nobody fills is left out."""
     rows = []
     for judge in judge_ids:
@@ -197,7 +213,7 @@ def as_rows(found: Mapping[str, Mapping[str, Any]], judge_ids: Sequence[str]) ->
         auc = e["auc"]
         rows.append(
             {
-                "Judge": name_of(judge),
+                "Judge": name_of(judge, params),
                 "Verdicts": e["n"],
                 "No answer": e["unparsed"] + e["refused"] + e["failed"] + e["absent"],
                 "Share of yes": e["yes_rate"],
@@ -256,7 +272,7 @@ def exhibit(
     present = [j for j in dict.fromkeys(wanted) if j in values]
     shown += [
         {
-            "Who": name_of(j).replace("expert ", "expert no. "),
+            "Who": name_of(j, params),
             "Verdict": "no answer" if pd.isna(values[j]) else ("yes" if values[j] else "no"),
             "In their words": _short(reasons[j], 260),
         }

@@ -106,7 +106,7 @@ def test_every_caption_of_a_page_is_in_its_pdf(
     figures = json.loads(typst.query(source, "figure", root=str(staged)))
     found = {texts(figure["caption"]) for figure in figures}
     wanted = {caption for cells in CELLS.values() for caption in cells.values()}
-    assert len(wanted) == 18
+    assert len(wanted) == 19
     assert not {w for w in wanted if not any(w in caption for caption in found)}
     pictures = [f for f in figures if f["kind"] == "image"]
     assert len(pictures) == sum(label.startswith("fig") for c in CELLS.values() for label in c)

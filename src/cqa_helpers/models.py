@@ -6,7 +6,9 @@ for them.
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,7 +55,9 @@ def load(spec: Models, base: str | None = None) -> LocalModel:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     torch.set_num_threads(spec.threads)
     name = base or spec.base
     folder = paths.root() / name
@@ -223,6 +227,10 @@ def quiet() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # bitsandbytes tells of kernels that only 4-bit on CPU would use; TRL and transformers of
+    # names they will change. Neither is news to a reader of the notebook.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def seed_of(*parts: object) -> int:

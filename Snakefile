@@ -30,7 +30,7 @@ def read_arms():
     """Return the executions of 02 whose models 03 reads."""
     if PARAMS.surprise is None:
         return []
-    from cqa_helpers.pairwise import wanted
+    from cqa_helpers.reading import wanted
 
     return sorted({f"{m.lineage}-{m.arm}-{m.n}" for m in wanted(PARAMS)})
 

@@ -27,7 +27,17 @@ run_dir = "runs/rehearsal"  # where outputs go, from the repository root
 # %%
 import pandas as pd
 
-from cqa_helpers import calls, cohort, corpus, figures, models, pairwise, paths, provenance, results
+from cqa_helpers import (
+    calls,
+    corpus,
+    figures,
+    models,
+    pairwise,
+    paths,
+    provenance,
+    reading,
+    results,
+)
 from cqa_helpers import params as run_params
 
 models.quiet()
@@ -64,7 +74,7 @@ for group in groups.index:
 # dimension is effective", which differs from log2 p(y|x) − log2 p(y) by a constant that cancels.
 
 # %%
-wanted = pairwise.wanted(params)
+wanted = reading.wanted(params)
 finished = [m for m in wanted if (run / "adapters" / m.name / "training.json").is_file()]
 if len(finished) < len(wanted):
     print(
@@ -72,7 +82,7 @@ if len(finished) < len(wanted):
         ", ".join(m.name for m in wanted if m not in finished),
     )
 with calls.CallRecord(run / "calls.sqlite") as record:
-    readings = pairwise.read_all(finished, params, material, run, record)
+    readings = reading.read_all(finished, params, material, run, record)
 readings.to_parquet(run / "surprise.parquet", index=False)
 changes = pairwise.changes(readings)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cqa_helpers import cohort, corpus, pairwise
+from cqa_helpers import cohort, corpus, pairwise, reading
 from cqa_helpers.calls import CallRecord
 from cqa_helpers.cohort import Member
 from cqa_helpers.params import Params
@@ -149,7 +149,7 @@ def test_judgment_bits_follow_the_side_and_are_missing_where_a_verdict_is(
             status="unparsed",
         )
     )  # fmt: skip
-    bits = pairwise._judgment_bits(rows, pairs, small_params())
+    bits = reading._judgment_bits(rows, pairs, small_params())
     clip = small_params().surprise
     assert clip is not None
     expected = log_odds_all_good(np.array([[0.9, 0.9], [0.8, 0.8]]), clip.clip)
@@ -166,8 +166,8 @@ def test_reading_a_tuned_model_leaves_the_base_as_it_was(
     assert tiny_params.models is not None
     cohort.train(member, cohort.Base(tiny_params.models), tiny_params, material, tmp_path)
     with CallRecord(tmp_path / "calls.sqlite") as record:
-        table = pairwise.read_all([member], tiny_params, material, tmp_path, record)
-        again = pairwise.read_all([member], tiny_params, material, tmp_path, record)
+        table = reading.read_all([member], tiny_params, material, tmp_path, record)
+        again = reading.read_all([member], tiny_params, material, tmp_path, record)
     pd.testing.assert_frame_equal(table, again)
     assert len(table) == (2 + 1) * 6
     assert set(table["arm"]) == {"base", "cot"}

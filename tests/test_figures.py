@@ -133,3 +133,14 @@ def test_reliability_has_one_panel_a_judge() -> None:
     two = figures.reliability({"tuned": ("tuned", bins), "base": ("base", bins)}, "t", "s")
     assert (len(one.axes), len(two.axes)) == (1, 2)
     assert {"tuned", "base"} <= set(texts(two))
+
+
+def test_a_bar_in_a_column_name_does_not_cut_the_table() -> None:
+    shown: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "display", lambda made: shown.append(made.data))
+        figures.show_table(pd.DataFrame({"H(x|y)": [1.5], "Arm": ["a|b"]}))
+    head, rule, row = shown[0].split("\n")
+    assert head == "| H(x\\|y) | Arm |"
+    assert rule.count("|") == 3
+    assert row == "| 1.50 | a\\|b |"

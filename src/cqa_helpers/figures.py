@@ -74,16 +74,18 @@ def use_style() -> None:
 
 def show_table(table: pd.DataFrame, digits: int = 2) -> None:
     """Show a table as Markdown, which JupyterLab, HTML and PDF all set natively."""
-    cells = {str(c): [_cell(value, digits) for value in table[c]] for c in table}
+    heads = [_cell(str(c), digits) for c in table]
+    columns = [[_cell(value, digits) for value in table[c]] for c in table]
     # Pandoc shares out a wide table's width by the dashes: long prose must not starve the rest.
-    widths = {
-        name: min(max(len(text) for text in [name, *column]) + 2, 64)
-        for name, column in cells.items()
-    }
-    rules = [
-        "-" * (widths[str(c)] - 1) + (":" if _mostly_numbers(table[c]) else "-") for c in table
+    widths = [
+        min(max(len(text) for text in [head, *column]) + 2, 64)
+        for head, column in zip(heads, columns, strict=True)
     ]
-    lines = [list(cells), rules, *zip(*cells.values(), strict=True)]
+    rules = [
+        "-" * (width - 1) + (":" if _mostly_numbers(table[c]) else "-")
+        for width, c in zip(widths, table, strict=True)
+    ]
+    lines = [heads, rules, *zip(*columns, strict=True)]
     display(Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines)))
 
 

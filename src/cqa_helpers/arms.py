@@ -22,6 +22,15 @@ FORM_OF_ARM: Mapping[str, FormName] = {
     "shuffled": "reason-first",
 }
 
+# What readers call an arm, in the order of the report.
+TITLES = {
+    "cot": "reasons first",
+    "verdict-only": "verdicts alone",
+    "style-only": "style alone (control)",
+    "shuffled": "shuffled (control)",
+    "base": "base, not tuned",
+}
+
 
 class ArmError(ValueError):
     """An arm cannot be built from the annotations at hand."""

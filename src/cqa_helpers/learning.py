@@ -11,6 +11,7 @@ import pandas as pd
 
 from cqa_helpers import calibration
 from cqa_helpers.agreement import Interval, interval, resample
+from cqa_helpers.arms import TITLES
 from cqa_helpers.calls import CallRecord
 from cqa_helpers.cohort import Base, Member, ask_base
 from cqa_helpers.contrasts import consensus
@@ -18,14 +19,6 @@ from cqa_helpers.corpus import Corpus
 from cqa_helpers.finetuning import Adapter
 from cqa_helpers.params import Params
 from cqa_helpers.records import Verdict, to_table
-
-TITLES = {
-    "cot": "reasons first",
-    "verdict-only": "verdicts alone",
-    "style-only": "style alone (control)",
-    "shuffled": "shuffled (control)",
-    "base": "base, not tuned",
-}
 
 
 class Measured(NamedTuple):

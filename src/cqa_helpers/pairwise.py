@@ -15,16 +15,11 @@ from scipy import stats
 
 from cqa_helpers import surprise
 from cqa_helpers.agreement import Interval
+from cqa_helpers.arms import TITLES
 from cqa_helpers.params import Params
 from cqa_helpers.records import Pair
 
 UNITS = {"judgment": "Δ(ΔI), bits per passage", "text": "Δ(ΔI), bits per passage token"}
-TITLES = {
-    "cot": "reasons first",
-    "verdict-only": "verdicts alone",
-    "style-only": "style alone (control)",
-    "shuffled": "shuffled (control)",
-}
 
 
 def difference(pair: Pair) -> tuple[str, str]:
@@ -203,7 +198,6 @@ def results(readings: pd.DataFrame, found: pd.DataFrame, params: Params) -> dict
     """Return the section of ``results.json``: entropies before and after, and the changes."""
     assert params.surprise is not None
     section: dict[str, Any] = {"primary_direction": params.surprise.primary, "groups": {}}
-    sides = {"base": "before"}
     for (arm, group), part in readings.groupby(["arm", "group"]):
         good = (part["h_x_good"] - part["h_x_given_y_good"]).mean()
         bad = (part["h_x_degraded"] - part["h_x_given_y_degraded"]).mean()
@@ -219,7 +213,7 @@ def results(readings: pd.DataFrame, found: pd.DataFrame, params: Params) -> dict
             "n_pairs": int(part["pair"].nunique()),
             "n_without_judgment": int(contrast.isna().sum()),
         }
-        if sides.get(str(arm)) == "before":
+        if arm == "base":
             entry["before"] = values
         else:
             entry["after"][str(arm)] = values

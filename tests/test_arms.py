@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cqa_helpers import arms, prompts, taxonomy
+from cqa_helpers.annotations import Annotation, Judgement
 from cqa_helpers.arms import ArmError, TrainingRow
-from cqa_helpers.records import Annotation, Judgement, Passage
+from cqa_helpers.records import Passage
 
 CQA = taxonomy.load("cqa")
 QUESTION = prompts.load_dialect("question")

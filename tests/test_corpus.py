@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from cqa_helpers import corpus, paths
+from cqa_helpers.annotations import Annotation, Judgement
 from cqa_helpers.corpus import CorpusError
 from cqa_helpers.params import Params
-from cqa_helpers.records import Annotation, Judgement, Passage, Verdict, write_jsonl
+from cqa_helpers.records import Passage, Verdict, write_jsonl
 from cqa_helpers.splits import SplitError
 
 Maker = Callable[..., Params]

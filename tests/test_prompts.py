@@ -7,8 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cqa_helpers import paths, prompts, taxonomy
+from cqa_helpers.annotations import Annotation, Judgement
 from cqa_helpers.prompts import Dialect, DialectError, FormName
-from cqa_helpers.records import Annotation, Constraints, Judgement, Passage
+from cqa_helpers.records import Constraints, Passage
 
 CQA = taxonomy.load("cqa")
 TTCW = taxonomy.load("ttcw")

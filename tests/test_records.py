@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cqa_helpers import records
-from cqa_helpers.records import (
-    Annotation,
-    Constraints,
-    Judgement,
-    Pair,
-    Passage,
-    RecordError,
-    Span,
-    Verdict,
-)
+from cqa_helpers.annotations import Annotation, Judgement, Span
+from cqa_helpers.records import Constraints, Pair, Passage, RecordError, Verdict
 
 
 def verdict(**changes: Any) -> Verdict:

@@ -100,7 +100,7 @@ def test_a_bad_value_is_named_with_file_line_key_value_and_what_is_allowed(folde
 
 
 def test_every_fault_is_reported_at_once(folder: Path) -> None:
-    value = one_dimension(scale="0-9", aspect="pathos")
+    value = one_dimension(scale="yes-no", aspect="pathos")
     del value["licence"]
     write(folder, value)
     with pytest.raises(TaxonomyError) as caught:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cqa_helpers.annotations import Annotation
 from cqa_helpers.prompts import Dialect, FormName, completions, questions
-from cqa_helpers.records import Annotation, Passage
+from cqa_helpers.records import Passage
 from cqa_helpers.taxonomy import Taxonomy
 
 FORM_OF_ARM: Mapping[str, FormName] = {

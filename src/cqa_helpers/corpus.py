@@ -12,17 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cqa_helpers import paths, splits
+from cqa_helpers.annotations import Annotation
 from cqa_helpers.params import Params, fingerprint
 from cqa_helpers.provenance import sha256
-from cqa_helpers.records import (
-    Annotation,
-    Pair,
-    Passage,
-    Verdict,
-    read_jsonl,
-    write_atomically,
-    write_jsonl,
-)
+from cqa_helpers.records import Pair, Passage, Verdict, read_jsonl, write_atomically, write_jsonl
 
 FILES: dict[str, type] = {
     "passages": Passage,

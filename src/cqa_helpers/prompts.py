@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cqa_helpers import paths, yamlfile
-from cqa_helpers.records import Annotation, Constraints, Judgement, Passage, Status
+from cqa_helpers.annotations import Annotation, Judgement
+from cqa_helpers.records import Constraints, Passage, Status
 from cqa_helpers.taxonomy import Dimension, Language, Taxonomy
 
 FormName = Literal["reason-first", "verdict-only"]

@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 Status = Literal["ok", "unparsed", "refused", "failed"]
 Origin = Literal["published", "public-domain", "model-authored", "simulated"]
-Protocol = Literal["bc", "solo"]
 Group = Literal["literary", "factual"]
 
 
@@ -83,62 +82,6 @@ class Passage(Record):
     def _text_or_link(self) -> Passage:
         if not self.text and not self.url:
             raise ValueError("a passage needs a text, or a url where the text may not be shared")
-        return self
-
-
-class Span(Record):
-    """Evidence in the passage: characters ``start`` to ``end`` (end excluded)."""
-
-    start: int = Field(ge=0)
-    end: int
-    dimension: str
-
-    @model_validator(mode="after")
-    def _runs_forward(self) -> Span:
-        if self.end <= self.start:
-            raise ValueError(f"span ends at {self.end}, not after its start {self.start}")
-        return self
-
-
-class Probe(Record):
-    """One logged question of the engineer and what came of it."""
-
-    asked: str
-    why: str = ""
-    reply: str
-    correction: str = ""
-    kind: Literal["follow-up", "counterexample", "counterfactual"]
-
-
-class Judgement(Record):
-    """The expert's verdict on one dimension, with the reasoning that leads to it."""
-
-    dimension: str
-    value: int
-    reason: str = Field(min_length=1)
-
-
-class Annotation(Record):
-    """A chain-of-thought diagnosis of one passage (BC protocol, FACTS section 4)."""
-
-    id: str = Field(min_length=1)
-    passage_id: str = Field(min_length=1)
-    protocol: Protocol
-    expert_id: str = Field(min_length=1)
-    engineer_id: str | None = None
-    preamble: str = ""
-    cot_body: str = Field(min_length=1)
-    summary: str = ""
-    judgements: tuple[Judgement, ...] = Field(min_length=1)
-    probes: tuple[Probe, ...] = ()
-    evidence: tuple[Span, ...] = ()
-    meta: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_judgement_each(self) -> Annotation:
-        dimensions = [j.dimension for j in self.judgements]
-        if len(set(dimensions)) != len(dimensions):
-            raise ValueError(f"a dimension is judged twice: {dimensions}")
         return self
 
 

@@ -37,22 +37,62 @@ class Text(Entry):
         return self.en if language == "en" else self.zh
 
 
+class Examples(Entry):
+    """One line that achieves what is asked for, and one that does not."""
+
+    positive: Text
+    negative: Text
+
+
+class Facet(Entry):
+    """One literary aspect of a dimension; judged on the dimension's scale, if at all.
+
+    ``intended_function`` says what a choice of this kind is usually for.
+    """
+
+    aspect: Aspect
+    question: Text
+    intended_function: Text
+    anchors: dict[int, Text]
+    examples: Examples
+
+
 class Dimension(Entry):
     """One thing that a judge says about a passage.
 
     ``constraint`` is the source of constraint that the dimension belongs to (craft: the author's
-    intent), ``constraint_reason`` says why in one sentence; ``aspect`` is the literary dimension
-    after Aristotle, null where a dimension spans several. ``anchors`` say what a value means.
+    intent), null in an instrument that judges no text, and ``constraint_reason`` says why in one
+    sentence; ``aspect`` is the literary dimension after Aristotle, null where a dimension spans
+    several. ``anchors`` say what a value means.
     """
 
     id: str = Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$")
     label: Text
     question: Text
-    scale: Literal["0-1", "1-5"]
-    constraint: Constraint
+    scale: str = Field(pattern=r"^\d+-\d+$")
+    constraint: Constraint | None
     constraint_reason: str = Field(min_length=1)
     aspect: Aspect | None
     anchors: dict[int, Text] = Field(default_factory=dict)
+    intended_function: Text | None = None
+    examples: Examples | None = None
+    facets: tuple[Facet, ...] = ()
+
+    @model_validator(mode="after")
+    def _scale_rises_and_facets_differ(self) -> Dimension:
+        low, high = self.range()
+        if low >= high:
+            raise ValueError(f"scale {self.scale} must rise from its first number to its second")
+        aspects = [facet.aspect for facet in self.facets]
+        if len(set(aspects)) != len(aspects):
+            raise ValueError(f"a facet is given twice: {', '.join(aspects)}")
+        for facet in self.facets:
+            if not {low, high} <= set(facet.anchors) <= set(range(low, high + 1)):
+                raise ValueError(
+                    f"anchors of facet {facet.aspect} must name both ends of the scale "
+                    f"{self.scale} and stay within it"
+                )
+        return self
 
     @model_validator(mode="after")
     def _anchors_fit_the_scale(self) -> Dimension:

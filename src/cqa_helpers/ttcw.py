@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from cqa_helpers import sources
-from cqa_helpers.records import Annotation, Judgement, Passage, Verdict
+from cqa_helpers.annotations import Annotation, Judgement
+from cqa_helpers.records import Passage, Verdict
 
 JUDGES = ("cgpt", "claude3-opus", "claudev13", "claudev2", "claudev21", "gemini-pro", "gpt4")
 DIMENSIONS = tuple(f"ttcw-{k:02d}" for k in range(1, 15))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cqa_helpers.records import Annotation
+from cqa_helpers.annotations import Annotation
 from cqa_helpers.rehearsal import grammar as g
 from cqa_helpers.rehearsal.people import (
     Diagnosis,

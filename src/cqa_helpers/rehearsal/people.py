@@ -15,7 +15,8 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
-from cqa_helpers.records import Annotation, Judgement, Verdict
+from cqa_helpers.annotations import Annotation, Judgement
+from cqa_helpers.records import Verdict
 from cqa_helpers.rehearsal import grammar as g
 from cqa_helpers.rehearsal import voices
 from cqa_helpers.rehearsal.world import Dice, Story

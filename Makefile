@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report notebook test lab lint clean
+.PHONY: help setup report notebook release test lab lint clean
 
 help:  ## list what make can do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -45,6 +45,12 @@ report: params/$(PROFILE).yaml .venv/.installed  ## run a profile and render its
 
 notebook: params/$(PROFILE).yaml .venv/.installed  ## rerun one notebook headless: make notebook NB=04-judge PROFILE=ttcw
 	@$(BIN)/python -m cqa_helpers.execute $(NB) --profile $(PROFILE)
+
+# Without a profile: the worked examples, so that one sees what a release looks like.
+RELEASED = $(if $(filter command environment,$(firstword $(origin PROFILE))),$(PROFILE),examples)
+release: .venv/.installed  ## write a golden set as a data set for others: make release PROFILE=phase1
+	@$(BIN)/python -m cqa_helpers.params $(RELEASED)
+	@$(BIN)/python -m cqa_helpers.release $(RELEASED)
 
 params/%.yaml:
 	@echo "No profile '$*'. There are: $$(ls params | sed 's/.yaml//' | tr '\n' ' ')"; exit 1

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cqa_helpers import corpus, paths
 from cqa_helpers.annotations import Annotation, Judgement
 from cqa_helpers.corpus import CorpusError
+from cqa_helpers.golden import GoldenError
 from cqa_helpers.params import Params
 from cqa_helpers.records import Passage, Verdict, write_jsonl
 from cqa_helpers.splits import SplitError
@@ -75,16 +78,26 @@ def test_a_corpus_that_leaks_is_not_written(
     assert not (tmp_path / "corpus").exists()
 
 
-def golden(params: Maker, **changes: object) -> Params:
+def golden(params: Maker, others: dict[str, Any] | None = None, **changes: object) -> Params:
     return params(
-        corpus={"source": "golden", "people": None, "n_train": 8, **changes}, status="funded-study"
+        corpus={
+            "source": "golden",
+            "folder": "data/golden",
+            "people": None,
+            "n_train": 8,
+            **changes,
+        },
+        status="funded-study",
+        judging={"recorded": []},
+        tuning={"arms": {"cot": [4]}},
+        **(others or {}),
     )
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(paths.root() / "data" / "taxonomy", tmp_path / "data" / "taxonomy")
     monkeypatch.setattr(paths, "root", lambda: tmp_path)
-    (tmp_path / "data").mkdir()
     return tmp_path / "data"
 
 
@@ -94,14 +107,9 @@ def test_a_golden_profile_without_its_files_says_which_are_missing(
     with pytest.raises(CorpusError) as caught:
         corpus.prepare(golden(small_params), data.parent / "run")
     said = str(caught.value)
-    for name in ("passages", "annotations", "verdicts"):
-        assert f"data/golden/{name}.jsonl" in said
+    for part in ("data/golden/", "passages.jsonl", "cqa form annotate", "cqa import-annotations"):
+        assert part in said
     assert str(data) not in said
-    (data / "golden").mkdir()
-    write_jsonl(data / "golden" / "passages.jsonl", [])
-    with pytest.raises(CorpusError) as caught:
-        corpus.prepare(golden(small_params), data.parent / "run")
-    assert "passages.jsonl" not in str(caught.value)
 
 
 def fill(data: Path, n: int, annotated: int, works: int = 100) -> None:
@@ -118,7 +126,10 @@ def fill(data: Path, n: int, annotated: int, works: int = 100) -> None:
         [
             Annotation(
                 id=f"a{i}", passage_id=f"p{i}", protocol="bc", expert_id="e", cot_body="c",
-                judgements=(Judgement(dimension="craft", value=1, reason="r"),),
+                judgements=tuple(
+                    Judgement(dimension=d, value=1, reason="r")
+                    for d in ("craft", "audience", "reality_logic")
+                ),
             )
             for i in range(annotated)
         ],
@@ -129,18 +140,78 @@ def fill(data: Path, n: int, annotated: int, works: int = 100) -> None:
     )
 
 
-def test_the_golden_set_is_split_by_what_is_annotated(small_params: Maker, data: Path) -> None:
+def test_the_golden_set_is_split_by_work_and_only_what_is_annotated_trains(
+    small_params: Maker, data: Path
+) -> None:
     fill(data, n=12, annotated=8)
     made = corpus.prepare(golden(small_params), data.parent / "run")
-    assert made.split.train == tuple(f"p{i}" for i in range(8))
-    assert made.split.test == tuple(f"p{i}" for i in range(8, 12))
+    assert set(made.split.train) == {f"p{i}" for i in range(8)}
+    assert set(made.split.test) == {f"p{i}" for i in range(8, 12)}
     assert (made.recorded, made.pairs) == ([], [])
+    # Eight annotations of three verdicts each, and a row more for each passage by expert-1.
+    assert len(made.experts) == 8 * 3 + 12
 
 
-def test_a_golden_work_on_both_sides_is_refused(small_params: Maker, data: Path) -> None:
-    fill(data, n=12, annotated=8, works=10)
-    with pytest.raises(SplitError, match="work"):
+def test_a_golden_work_never_stands_on_both_sides(small_params: Maker, data: Path) -> None:
+    fill(data, n=12, annotated=8, works=5)
+    made = corpus.prepare(golden(small_params, n_train=4), data.parent / "run")
+    known = made.by_id()
+    works = [{known[i].work_id for i in side} for side in made.split]
+    assert not works[0] & works[1]
+    fill(data, n=12, annotated=12, works=2)
+    with pytest.raises(SplitError, match="A work never stands on both sides"):
         corpus.prepare(golden(small_params), data.parent / "run")
+
+
+def test_near_duplicates_in_different_works_stay_on_one_side(
+    small_params: Maker, data: Path
+) -> None:
+    fill(data, n=12, annotated=12)
+    path = data / "golden" / "passages.jsonl"
+    lines = path.read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    for i in range(0, 12, 2):
+        text = "".join(chr(0x4E00 + 97 * i + k) for k in range(40))
+        rows[i]["text"], rows[i + 1]["text"] = f"{text}。", f"{text}！补"
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8")
+    split = corpus.prepare(golden(small_params), data.parent / "run").split
+    train = {int(i[1:]) for i in split.train}
+    assert all((i in train) == (i ^ 1 in train) for i in range(12))
+
+
+def test_faults_in_the_golden_set_are_listed_at_once(small_params: Maker, data: Path) -> None:
+    fill(data, n=12, annotated=8)
+    path = data / "golden" / "verdicts.csv"
+    (data / "golden" / "verdicts.jsonl").unlink()
+    path.write_text("item_id,dimension,judge_id,value\np0,rhyme,x,1\np1,craft,x,7\n", "utf-8")
+    with pytest.raises(GoldenError) as caught:
+        corpus.prepare(golden(small_params), data.parent / "run")
+    assert "verdicts.csv:2: dimension: 'rhyme'" in str(caught.value)
+    assert "verdicts.csv:3: record: " in str(caught.value)
+    assert not (data.parent / "run" / "corpus").exists()
+
+
+def test_a_study_of_one_s_own_needs_no_code(small_params: Maker, data: Path) -> None:
+    fill(data, n=12, annotated=0)
+    (data / "golden" / "annotations.jsonl").unlink()
+    (data / "golden" / "verdicts.jsonl").unlink()
+    table = "条目,维度,评委,分值,理由\n" + "".join(
+        f"p{i},技艺,{judge},{'是' if i % 2 else '否'},\n"
+        for i in range(12) for judge in ("赵", "钱", "机器")
+    )  # fmt: skip
+    (data / "golden" / "verdicts.csv").write_bytes(table.encode("gb18030"))
+    made = corpus.prepare(
+        golden(small_params).model_copy(
+            update={
+                "models": None, "tuning": None, "surprise": None,
+                "judging": golden(small_params).judging.model_copy(update={"recorded": ["机器"]}),
+            }
+        ),
+        data.parent / "run",
+    )  # fmt: skip
+    assert {v.judge_id for v in made.experts} == {"赵", "钱"}
+    assert {v.judge_id for v in made.recorded} == {"机器"}
+    assert (len(made.split.train), len(made.split.test)) == (0, 12)
 
 
 def test_golden_files_that_were_changed_are_read_anew(small_params: Maker, data: Path) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cqa_helpers import splits
+from cqa_helpers.overlap import Twins
 from cqa_helpers.records import Passage
 from cqa_helpers.splits import Split, SplitError
 
@@ -69,20 +70,61 @@ def test_a_passage_a_work_or_a_text_on_both_sides_is_named() -> None:
             splits.check(split, known)
 
 
-def test_near_duplicates_across_the_split_are_found_with_their_likeness() -> None:
-    long = " ".join(f"word{k}" for k in range(60))
-    known = by_id([
-        passage("a", "w1", long),
-        passage("b", "w2", long.replace("word59", "other")),
-        passage("c", "w3", " ".join(f"else{k}" for k in range(60))),
-    ])  # fmt: skip
-    (found,) = splits.near_duplicates(Split(("a",), ("b", "c")), known)
-    assert (found.train_id, found.test_id) == ("a", "b")
-    assert 0.9 <= found.similarity < 1
-    assert splits.near_duplicates(Split(("a",), ("c",)), known) == []
+def test_a_near_duplicate_across_the_split_stops_it_and_is_named() -> None:
+    known = by_id([passage("a", "w1"), passage("b", "w2"), passage("c", "w3")])
+    twins = [Twins("b", "a", 0.8), Twins("b", "c", 0.7)]
+    splits.check(Split(("a",), ("c",)), known, twins)
+    assert splits.across(Split(("a", "b"), ("c",)), twins) == [twins[1]]
+    with pytest.raises(SplitError, match=r"1 near-duplicate\(s\) .*: b and a \(0.8\)"):
+        splits.check(Split(("a",), ("b",)), known, twins)
 
 
-def test_texts_too_short_to_compare_and_empty_sides_have_no_duplicates() -> None:
-    known = by_id([passage("a", "w1", "one two"), passage("b", "w2", "one two")])
-    assert splits.near_duplicates(Split(("a",), ("b",)), known) == []
-    assert splits.near_duplicates(Split((), ("b",)), known) == []
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=4, max_size=12),
+    linked=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_works_that_share_a_near_duplicate_stay_on_one_side(
+    sizes: list[int], linked: list[tuple[int, int]], seed: int
+) -> None:
+    passages = library(sizes)
+    twins = [
+        Twins(f"w{a}-0", f"w{b}-0", 0.9) for a, b in linked if max(a, b) < len(sizes) and a != b
+    ]
+    try:
+        split = splits.by_work(passages, 3, 3, seed, twins=twins)
+    except SplitError:
+        return
+    splits.check(split, by_id(passages), twins)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_side_holds_the_strata_in_proportion(seed: int) -> None:
+    passages = library([1] * 40)
+    strata = {p.id: "zh" if k < 10 else "en" for k, p in enumerate(passages)}
+    split = splits.by_work(passages, 20, 20, seed, strata)
+    assert abs(sum(strata[i] == "zh" for i in split.train) - 5) <= 1
+    assert splits.by_work(passages, 20, 20, seed, strata).train == split.train
+
+
+def test_only_annotated_passages_train_and_only_judged_ones_test() -> None:
+    passages = library([2] * 6)
+    annotated = {f"w{w}-0" for w in range(4)}
+    judged = {f"w{w}-1" for w in range(6)}
+    split = splits.by_work(passages, 3, 9, 0, trainable=annotated, testable=judged)
+    assert set(split.train) < annotated
+    assert set(split.test) < judged
+    splits.check(split, by_id(passages))
+
+
+def test_the_fingerprint_is_of_the_sides_and_not_of_their_order() -> None:
+    assert Split(("a", "b"), ("c",)).fingerprint() == Split(("b", "a"), ("c",)).fingerprint()
+    assert Split(("a", "b"), ("c",)).fingerprint() != Split(("a",), ("b", "c")).fingerprint()
+
+
+def test_a_second_grouping_tells_which_test_passages_it_touches() -> None:
+    known = by_id([passage("a", "w1"), passage("b", "w2"), passage("c", "w3")])
+    writer = {"a": "x", "b": "x", "c": None}
+    found = splits.shared(Split(("a",), ("b", "c")), known, lambda p: writer[p.id])
+    assert found == splits.Shared(("x",), ("b",))

@@ -7,11 +7,12 @@ JSON Lines. A profile's source writes them once; every notebook reads them, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cqa_helpers import paths, splits
+from cqa_helpers import golden, overlap, paths, splits, taxonomy
 from cqa_helpers.annotations import Annotation
 from cqa_helpers.params import Params, fingerprint
 from cqa_helpers.provenance import sha256
@@ -23,6 +24,7 @@ FILES: dict[str, type] = {
     "experts": Verdict,
     "recorded": Verdict,
     "pairs": Pair,
+    "quality": Verdict,
 }
 
 
@@ -31,7 +33,10 @@ class CorpusError(ValueError):
 
 
 class Corpus(NamedTuple):
-    """The material of one run; ``experts`` and ``recorded`` are verdicts."""
+    """The material of one run; ``experts`` and ``recorded`` are verdicts on passages.
+
+    ``quality`` are ratings of the annotations' reasoning, if any were given.
+    """
 
     passages: list[Passage]
     annotations: list[Annotation]
@@ -39,10 +44,18 @@ class Corpus(NamedTuple):
     recorded: list[Verdict]
     pairs: list[Pair]
     split: splits.Split
+    quality: Sequence[Verdict] = ()
 
     def by_id(self) -> dict[str, Passage]:
         """Return the passages by id."""
         return {passage.id: passage for passage in self.passages}
+
+    def twins(self, params: Params) -> list[overlap.Twins]:
+        """Return the near-duplicates that a split may not part.
+
+        None in the rehearsal: its grammar repeats itself by design, which 01 counts and shows.
+        """
+        return [] if params.corpus.people else overlap.near_duplicates(self.passages)
 
     def test(self) -> list[Passage]:
         """Return the held-out passages in the split's order."""
@@ -65,7 +78,7 @@ def prepare(params: Params, run_dir: Path) -> Corpus:
     wanted = _made_from(params)
     if not stamp.is_file() or json.loads(stamp.read_text())["made_from"] != wanted:
         made = _SOURCES[params.corpus.source](params)
-        splits.check(made.split, made.by_id())
+        splits.check(made.split, made.by_id(), made.twins(params))
         for name in FILES:
             write_jsonl(folder / f"{name}.jsonl", getattr(made, name))
         split = {"train": made.split.train, "test": made.split.test}
@@ -79,8 +92,9 @@ def _made_from(params: Params) -> str:
     read_files = {
         "rehearsal": (paths.PACKAGE / "rehearsal").glob("*.py"),
         "ttcw": (data / "sources.yaml", paths.PACKAGE / "ttcw.py"),
-        "golden": (*(data / "golden").glob("*.jsonl"), data / "pairs" / "pairs.jsonl"),
-    }[params.corpus.source]
+        "golden": (*(golden.files(_folder(params)) if params.corpus.folder else ()),
+                   *_pair_files(params), paths.taxonomy_file(params.taxonomy)),
+    }[params.corpus.source]  # fmt: skip
     return fingerprint(
         [
             params.corpus.model_dump(mode="json"), params.seed, params.taxonomy,
@@ -162,33 +176,84 @@ def _ttcw(params: Params) -> Corpus:
 
 
 def _golden(params: Params) -> Corpus:
-    data = paths.root() / "data"
-    needed = {
-        "passages": data / "golden" / "passages.jsonl",
-        "annotations": data / "golden" / "annotations.jsonl",
-        "experts": data / "golden" / "verdicts.jsonl",
-    }
-    if missing := [path for path in needed.values() if not path.is_file()]:
+    folder = _folder(params)
+    if not list(folder.glob("passages*.jsonl")):
         raise CorpusError(
-            "This profile runs on the team's golden set, and it is not here yet. Missing: "
-            + ", ".join(str(path.relative_to(paths.root())) for path in missing)
-            + ". Put the files there (one record a line, see data/README.md)."
+            f"{params.profile} runs on the golden set in {params.corpus.folder}/, and it is not "
+            "here yet. Missing: passages.jsonl, with annotations.jsonl or verdicts.jsonl (or .csv, "
+            ".xlsx) beside it. `cqa form annotate` makes the form to fill in, `cqa "
+            "import-annotations` takes what comes back; see data/README.md."
         )
-    passages = read_jsonl(needed["passages"], Passage)
-    annotations = read_jsonl(needed["annotations"], Annotation)
-    annotated = {a.passage_id for a in annotations}
-    train = [p.id for p in passages if p.id in annotated][: params.corpus.n_train]
-    test = [p.id for p in passages if p.id not in annotated][: params.corpus.n_test]
-    pairs = data / "pairs" / "pairs.jsonl"
-    recorded = data / "golden" / "recorded.jsonl"
+    of = taxonomy.load(params.taxonomy)
+    data = golden.read(folder, of)
+    wanted = set(params.judging.recorded)
+    if missing := wanted - {v.judge_id for v in data.verdicts}:
+        known = ", ".join(sorted({v.judge_id for v in data.verdicts})) or "none"
+        raise CorpusError(
+            f"judging.recorded names {', '.join(sorted(missing))}; the verdicts in "
+            f"{params.corpus.folder}/ are those of {known}."
+        )
+    experts = [v for v in data.verdicts if v.judge_id not in wanted]
+    if not experts:
+        raise CorpusError(f"no expert verdicts in {params.corpus.folder}/: only those of judges "
+                          "that judging.recorded names.")  # fmt: skip
+    judged = {v.item_id for v in experts}
+    passages = [p for p in data.passages if p.id in judged]
+    if params.tuning is None:
+        split = splits.Split((), tuple(p.id for p in passages))
+    else:
+        # Taught are the dimensions that are judged: an annotation with a gap is audited only.
+        whole = {a.passage_id for a in data.annotations
+                 if set(of.ids()) <= {j.dimension for j in a.judgements}}  # fmt: skip
+        split = splits.by_work(
+            passages, params.corpus.n_train, params.corpus.n_test, params.seed,
+            strata=_strata(passages, experts), twins=overlap.near_duplicates(passages),
+            trainable=whole & {p.id for p in passages if p.text},
+        )  # fmt: skip
     return Corpus(
-        passages=passages,
-        annotations=annotations,
-        experts=read_jsonl(needed["experts"], Verdict),
-        recorded=read_jsonl(recorded, Verdict) if recorded.is_file() else [],
-        pairs=read_jsonl(pairs, Pair) if pairs.is_file() else [],
-        split=splits.Split(tuple(train), tuple(test)),
+        passages=data.passages,
+        annotations=data.annotations,
+        experts=experts,
+        recorded=[v for v in data.verdicts if v.judge_id in wanted],
+        pairs=_pairs(params),
+        quality=data.quality,
+        split=split,
     )
+
+
+def _folder(params: Params) -> Path:
+    assert params.corpus.folder is not None
+    return paths.at(params.corpus.folder)
+
+
+def _pair_files(params: Params) -> list[Path]:
+    return sorted(paths.at(params.corpus.pairs).glob("*.jsonl")) if params.corpus.pairs else []
+
+
+def _pairs(params: Params) -> list[Pair]:
+    """Return the pairs of all files, at most ``n_pairs`` a group, in the files' order."""
+    kept: list[Pair] = []
+    room = {"literary": params.corpus.n_pairs, "factual": params.corpus.n_pairs}
+    for path in _pair_files(params):
+        for pair in read_jsonl(path, Pair):
+            if room[pair.group] > 0:
+                room[pair.group] -= 1
+                kept.append(pair)
+    return kept
+
+
+def _strata(passages: list[Passage], experts: list[Verdict]) -> dict[str, str]:
+    """Return each passage's stratum: language, domain, and whether it was judged above the median.
+
+    Our choice: so both sides hold good and bad passages of each kind.
+    """
+    values: dict[str, list[int]] = {}
+    for v in experts:
+        if v.value is not None:
+            values.setdefault(v.item_id, []).append(v.value)
+    means = {i: statistics.fmean(v) for i, v in values.items()}
+    middle = statistics.median(means.values()) if means else 0.0
+    return {p.id: f"{p.language}/{p.domain}/{means.get(p.id, middle) > middle}" for p in passages}
 
 
 _SOURCES: dict[str, Callable[[Params], Corpus]] = {

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cqa_helpers import paths, yamlfile
 
-Status = Literal["simulated", "public-replay", "funded-study"]
+Status = Literal["simulated", "public-replay", "model-authored", "funded-study"]
 ArmName = Literal["cot", "verdict-only", "style-only", "shuffled"]
 Notebook = Literal[
     "01-annotate-audit", "02-fine-tune", "03-calibrated-surprise", "04-judge", "05-blind-analysis"
@@ -61,10 +61,15 @@ class RehearsalPeople(Section):
 
 
 class Corpus(Section):
-    """Where passages, annotations, verdicts and pairs come from."""
+    """Where passages, annotations, verdicts and pairs come from.
+
+    ``folder`` holds a golden set, ``pairs`` is a folder of pairs; both from the repository root.
+    """
 
     source: Literal["rehearsal", "ttcw", "golden"]
-    n_train: int = Field(ge=1, le=10_000)
+    folder: str | None = None
+    pairs: str | None = None
+    n_train: int = Field(ge=0, le=10_000)
     n_test: int = Field(ge=1, le=10_000)
     n_pairs: int = Field(ge=0, le=10_000)
     people: RehearsalPeople | None = None
@@ -73,6 +78,14 @@ class Corpus(Section):
     def _people_are_simulated_in_the_rehearsal_only(self) -> Corpus:
         if (self.source == "rehearsal") != (self.people is not None):
             raise ValueError("people (simulated experts and raters) belongs to source: rehearsal")
+        return self
+
+    @model_validator(mode="after")
+    def _folders_are_the_golden_sets_only(self) -> Corpus:
+        if (self.source == "golden") != (self.folder is not None):
+            raise ValueError("folder (passages, annotations, verdicts) belongs to source: golden")
+        if self.pairs is not None and self.source != "golden":
+            raise ValueError("pairs (a folder of JSON Lines) belongs to source: golden")
         return self
 
 

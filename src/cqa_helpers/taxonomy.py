@@ -5,6 +5,7 @@ Code knows no dimension by name. A study in another domain swaps the YAML in ``d
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -161,9 +162,22 @@ def load(name: str) -> Taxonomy:
     if not path.is_file():
         there = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise TaxonomyError(f"{path}: no such taxonomy. There are: {', '.join(there) or 'none'}.")
+    return load_file(path)
+
+
+def load_file(path: Path) -> Taxonomy:
+    """Read and validate a taxonomy that lies anywhere; its id is the file's name.
+
+    Raises
+    ------
+    TaxonomyError
+        As :func:`load`.
+    """
+    if not path.is_file():
+        raise TaxonomyError(f"{path}: no such file.")
     taxonomy = yamlfile.read(path, Taxonomy, TaxonomyError)
-    if taxonomy.id != name:
+    if taxonomy.id != path.stem:
         raise TaxonomyError(
-            f"{path}: id: {taxonomy.id!r} differs from the file's name; allowed: {name!r}"
+            f"{path}: id: {taxonomy.id!r} differs from the file's name; allowed: {path.stem!r}"
         )
     return taxonomy

@@ -25,9 +25,10 @@ run_dir = "runs/rehearsal"  # where outputs go, from the repository root
 # %%
 import pandas as pd
 
-from cqa_helpers import corpus, figures, paths, provenance, results, splits, taxonomy
+from cqa_helpers import audit, corpus, exhibits, figures, overlap, paths, provenance, raters
+from cqa_helpers import reliability, results, splits, taxonomy
 from cqa_helpers import params as run_params
-from cqa_helpers.agreement import fleiss_kappa, kappa_against_experts
+from cqa_helpers.agreement import kappa_against_experts
 from cqa_helpers.records import to_table
 
 watch = provenance.Stopwatch()
@@ -35,6 +36,8 @@ figures.use_style()
 params = run_params.load(params_file)
 run = paths.at(run_dir)
 dimensions = taxonomy.load(params.taxonomy)
+labels = {d.id: d.label.in_language("en") for d in dimensions.dimensions}
+boot = {"n_boot": params.study.n_boot, "seed": params.seed}
 
 # %% [markdown]
 # ## What there is
@@ -47,21 +50,27 @@ material = corpus.prepare(params, run)
 experts = sorted({v.judge_id for v in material.experts})
 verdicts = to_table(material.experts)
 passages = material.by_id()
+works = {i: p.work_id for i, p in passages.items()}
 assert len(verdicts), "no expert verdicts: there is nothing to agree with"
 
 # %%
 #| label: tbl-corpus
-#| tbl-cap: "What the run works on. *Share of yes* is how often an expert finds the choice effective; a judge that always gives the commoner answer gets that share right without reading."
+#| tbl-cap: "What the run works on. *Share of yes* is how often an expert finds the choice effective (the highest value of the scale); a judge that always gives the commoner answer gets that share right without reading."
 whose = {i: passages[i].meta.get("writer", passages[i].origin) for i in passages}
 verdicts["writer"] = verdicts["item_id"].map(whose)
+top = {d.id: d.range()[1] for d in dimensions.dimensions}
+verdicts["yes"] = (verdicts["value"] == verdicts["dimension"].map(top)).where(
+    verdicts["status"] == "ok"
+)
 corpus_table = pd.DataFrame(
     [
         {
             "Passages": group if group != "simulated" else "simulated micro-mysteries",
             "Number": rows["item_id"].nunique(),
             "with text": sum(bool(passages[i].text) for i in rows["item_id"].unique()),
+            "Works": len({works[i] for i in rows["item_id"]}),
             "Expert verdicts": len(rows),
-            "Share of yes": float(rows["value"].mean()),
+            "Share of yes": float(rows["yes"].mean()),
         }
         for group, rows in verdicts.groupby("writer")
     ]
@@ -69,91 +78,187 @@ corpus_table = pd.DataFrame(
 figures.show_table(corpus_table)
 
 # %% [markdown]
+# ## Is there enough?
+#
+# Coverage by dimension: how many passages carry a verdict and how many an annotation, against the
+# number that the study set out for. A verdict without a value is missing and is counted as that.
+
+# %%
+#| label: tbl-coverage
+#| tbl-cap: "Coverage: passages with a verdict and with an annotation by dimension, against the target. *Aspects* are verdicts on single literary aspects (character, plot, diction, thought); *missing* are rows without a value."
+cover = audit.coverage(verdicts, material.annotations, dimensions, params.corpus.target)
+figures.show_table(exhibits.coverage_table(cover, labels), digits=0)
+
+# %% [markdown]
 # ## How far experts agree
 #
 # This is the ceiling: no judge can agree with an expert more reliably than experts agree with one
-# another. Fleiss' kappa looks at all experts of a passage at once; the interval is that of one
-# expert against another, with whole passages resampled.
+# another. Krippendorff's alpha and Fleiss' kappa look at all experts of a passage at once, Cohen's
+# kappa at one expert beside another. Intervals resample whole works, since verdicts on one work
+# are not independent. Where one person judged each passage there is nothing to compare, and this
+# part says so.
 
 # %%
-agreement = {}
-for dimension in dimensions.dimensions:
-    rows = verdicts[verdicts["dimension"] == dimension.id]
-    one = kappa_against_experts(
-        rows, "experts", experts, n_boot=params.study.n_boot, seed=params.seed
-    )
-    agreement[dimension.id] = {
-        "fleiss_kappa": fleiss_kappa(rows, dimension.id),
-        "kappa": one.kappa,
-        "raw": one.raw,
-        "yes_rate": float(rows["value"].mean()),
-        "n_items": int(rows["item_id"].nunique()),
-        "n_verdicts": len(rows),
-    }
-overall = kappa_against_experts(
-    verdicts, "experts", experts, n_boot=params.study.n_boot, seed=params.seed, chance="pooled"
+by_dimension = reliability.by_dimension(
+    verdicts, [d for d in labels if d in set(verdicts["dimension"])], works, **boot
 )
+compared = bool((by_dimension["n_items"] > 0).any())
+overall = overall_by_work = None
+single = {}
+if compared:
+    overall = kappa_against_experts(verdicts, "experts", experts, chance="pooled", **boot)
+    overall_by_work = kappa_against_experts(
+        verdicts, "experts", experts, works, chance="pooled", **boot
+    )
+    for d in by_dimension.loc[by_dimension["n_items"] > 0, "dimension"]:
+        rows = verdicts[verdicts["dimension"] == d]
+        single[d] = kappa_against_experts(rows, "experts", experts, works, **boot)
+else:
+    print("Each passage was judged by one person: there is no agreement to measure.")
 
 # %%
 #| label: fig-agreement
-#| fig-cap: "How far one expert agrees with another, by dimension: Cohen's kappa with a 95 % interval, whole passages resampled. Zero is what chance gives."
-labels = {d.id: d.label.en for d in dimensions.dimensions}
-rows = pd.DataFrame(
-    [
-        {"label": labels[d], "role": "human", **found["kappa"].as_dict()}
-        for d, found in agreement.items()
-    ]
-).sort_values("value", ascending=False)
-best, worst = rows.iloc[0], rows.iloc[-1]
-_ = figures.forest(
-    rows,
-    title=f"Experts agree most on {best['label'].lower()}, least on {worst['label'].lower()}",
-    subtitle=f"one expert against another, {overall.n_items} passages, {len(verdicts):,} verdicts",
-    xlabel="Cohen's κ",
-    lines={0.0: "chance"},
-)
+#| fig-cap: "How far one expert agrees with another, by dimension: Cohen's kappa with a 95 % interval, whole works resampled. Zero is what chance gives."
+if compared:
+    rows = pd.DataFrame(
+        [
+            {"label": labels[d], "role": "human", **found.kappa.as_dict()}
+            for d, found in single.items()
+        ]
+    ).sort_values("value", ascending=False)
+    best, worst = rows.iloc[0], rows.iloc[-1]
+    _ = figures.forest(
+        rows,
+        title=f"Experts agree most on {best['label'].lower()}, least on {worst['label'].lower()}",
+        subtitle=f"one expert against another, {overall.n_items} passages of "
+        f"{overall_by_work.n_clusters} works, {len(verdicts):,} verdicts",
+        xlabel="Cohen's κ",
+        lines={0.0: "chance"},
+    )
 
 # %%
 #| label: tbl-agreement
-#| tbl-cap: "Agreement of the experts by dimension. κ is one expert against another (95 % interval); raw is the share of pairs that agree."
-figures.show_table(
-    pd.DataFrame(
-        [
-            {
-                "Dimension": labels[d],
-                "Fleiss κ": found["fleiss_kappa"],
-                "κ, one against another": found["kappa"],
-                "Raw": found["raw"],
-                "Share of yes": found["yes_rate"],
-            }
-            for d, found in agreement.items()
-        ]
+#| tbl-cap: "Agreement of the experts by dimension, 95 % intervals over works. α is Krippendorff's (ordinal only where the scale has more than two values), κ one expert against another; raw is the share of pairs that agree."
+if compared:
+    figures.show_table(exhibits.agreement_table(by_dimension, single, labels))
+
+# %% [markdown]
+# ### Who stands where
+#
+# One harsh or careless expert can carry a whole panel's disagreement. Three looks: each two
+# experts on what both judged; each expert against the rest, and the panel without them; and how
+# far each one's verdicts stand above or below those of colleagues on the same passages.
+
+# %%
+matrix = leave = harsh = None
+if compared:
+    matrix = raters.pairwise_kappa(verdicts, experts, clusters=works, **boot)
+    leave = raters.leave_one_out(verdicts, experts, clusters=works, **boot)
+    one_scale = verdicts["scale"].nunique() == 1
+    harsh = raters.harshness(verdicts, experts, clusters=works, **boot) if one_scale else None
+
+# %%
+#| label: fig-matrix
+#| fig-cap: "Cohen's kappa of each two experts on what both judged, chance within each dimension; the small number counts the cells. Empty where they share too few to say."
+if compared and len(experts) > 2:
+    _ = figures.matrix(
+        matrix,
+        experts,
+        title=exhibits.matrix_finding(matrix),
+        subtitle=f"{len(experts)} experts, chance within each dimension",
     )
-)
+
+# %%
+#| label: tbl-raters
+#| tbl-cap: "Each expert against the others. κ is with single colleagues on the same cells; *panel without* is Krippendorff's α when this expert is left out; *harshness* is how far their verdicts stand above (+) or below (−) their colleagues', in units of the scale, with whom they sat taken out."
+if compared:
+    figures.show_table(exhibits.raters_table(leave, harsh))
+
+# %% [markdown]
+# ### How many would be needed
+#
+# From the spread observed here, how many works would give an interval of the width wanted. It is
+# an extrapolation: it supposes more works of the same kind, judged by as many people.
+
+# %%
+#| label: tbl-needed
+#| tbl-cap: "How many works the wanted half-width of the 95 % interval of κ would need, extrapolated from the spread over the works at hand by the square-root law."
+wanted = (0.15, 0.10, 0.05)
+needed = None
+if compared and overall_by_work.n_clusters > 1:
+    needed = reliability.clusters_for(wanted, overall_by_work.kappa, overall_by_work.n_clusters)
+    figures.show_table(exhibits.needed_table(needed, overall_by_work), digits=0)
+
+# %% [markdown]
+# ## What the reasons are like
+#
+# A verdict without a reason teaches nothing, and a reason that stands under every passage teaches
+# a formula. Lengths are in words, in characters for Chinese.
+
+# %%
+#| label: tbl-reasons
+#| tbl-cap: "The experts' reasons. *Duplicate*: word for word another verdict's; *formulaic*: the same person opens three or more reasons with the same five words (characters)."
+said = audit.reasons(verdicts)
+figures.show_table(exhibits.reasons_table(said), digits=0)
+
+# %% [markdown]
+# ### How good the reasoning is
+#
+# Five qualities of a chain of thought, after the BC protocol's D1 to D5. People rate them with
+# `cqa form quality`; their ratings are rows like any other verdict. Beside them stand computed
+# stand-ins. **A stand-in is not a rating**: hesitation marks, for one, detect a manner of writing
+# down and not live thought.
+
+# %%
+#| label: tbl-quality
+#| tbl-cap: "Quality of the annotations' reasoning. *Rated* is the mean on a scale of 1 to 5 by people or a judge, where there are ratings; *computed* is a proxy, named in the last column."
+quality = taxonomy.load("cot-quality")
+proxies = audit.proxies(material.annotations)
+rated = audit.rated(material.quality, quality)
+if material.annotations:
+    figures.show_table(exhibits.quality_table(quality, rated, proxies))
+
+# %% [markdown]
+# ### One annotation in full
+#
+# Numbers hide what an annotation is. This is the one with the most evidence marked in its passage.
+
+# %%
+#| label: tbl-annotation
+#| tbl-cap: "One annotation in full: the passage with its evidence marked, and the diagnosis."
+shown = exhibits.richest(material.annotations, passages)
+if shown is not None:
+    figures.show_table(exhibits.annotation_table(shown, passages[shown.passage_id], labels))
+
+# %%
+if shown is not None and shown.transcript:
+    exhibits.show_edits(audit.edits(shown.transcript, shown.cot_body))
 
 # %% [markdown]
 # ## Does anything leak?
 #
-# No passage, work or text may stand on both sides of the split (the run stops if one does), and
-# near-duplicates are listed, since a model can remember a passage it has almost seen.
+# No passage, work, text or near-duplicate may stand on both sides of the split (the run stops if
+# one does; the simulated world repeats itself by design, and there they are only counted). A second
+# grouping, by writer, is reported: a model may know a hand that it has read in training.
 
 # %%
-splits.check(material.split, passages)
-twins = splits.near_duplicates(material.split, passages)
-reasons = verdicts.loc[verdicts["reason"] != "", "reason"]
-words = reasons.str.split().str.len()
-audit = {
+#| label: tbl-leaks
+#| tbl-cap: "The split, and what could leak across it. Near-duplicates share half of their word triples (runs of five characters in Chinese) or more."
+twins = overlap.near_duplicates(material.passages)
+splits.check(material.split, passages, material.twins(params))
+writers = splits.shared(material.split, passages, lambda p: p.meta.get("writer"))
+leaks = {
     "n_train": len(material.split.train),
     "n_test": len(material.split.test),
-    "n_annotations": len(material.annotations),
-    "n_pairs": len(material.pairs),
+    "works_train": len({works[i] for i in material.split.train}),
+    "works_test": len({works[i] for i in material.split.test}),
+    "fingerprint": material.split.fingerprint(),
     "near_duplicates": len(twins),
-    "reasons": len(reasons),
-    "median_reason_words": float(words.median()) if len(words) else None,
+    "near_duplicates_across": len(splits.across(material.split, twins)),
+    "writers_on_both_sides": len(writers.names),
+    "test_passages_by_such_writers": len(writers.test_ids),
 }
-figures.show_table(
-    pd.DataFrame([{"What": k.replace("_", " "), "Number": v} for k, v in audit.items()]), digits=0
-)
+figures.show_table(exhibits.named(leaks), digits=0)
 
 # %%
 _ = results.save(
@@ -163,9 +268,16 @@ _ = results.save(
         "n_items": int(verdicts["item_id"].nunique()),
         "n_verdicts": len(verdicts),
         "n_experts": len(experts),
-        "agreement": agreement,
-        "experts_kappa": overall.kappa,
-        "audit": audit,
+        "agreement": exhibits.agreement_results(by_dimension, single),
+        "experts_kappa": overall.kappa if compared else None,
+        "experts_kappa_by_work": overall_by_work.kappa if compared else None,
+        "works_needed": needed and {f"{half:.2f}": n for half, n in needed.items()},
+        "coverage": {row["dimension"]: row for row in cover.to_dict("records")},
+        "reasons": said._asdict(),
+        "proxies": {p.quality: p.value for p in proxies},
+        "rated": {row["dimension"]: row for row in rated.to_dict("records")},
+        "audit": {**leaks, "n_annotations": len(material.annotations),
+                  "n_pairs": len(material.pairs)},
         "provenance": provenance.block(params, "01-annotate-audit", watch, corpus.files(run)),
     },
-)
+)  # fmt: skip

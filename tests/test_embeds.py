@@ -86,7 +86,7 @@ def test_a_missing_notebook_is_named(notebook: Path) -> None:
 def test_a_label_twice_is_refused(notebook: Path) -> None:
     write_notebook(notebook, [labelled_cell("fig-a", "1"), labelled_cell("fig-a", "2")])
     with pytest.raises(embeds.EmbedError, match="two cells"):
-        embeds.labels(notebook)
+        embeds.shown(notebook)
 
 
 def test_trimming_keeps_one_output_of_each_labelled_cell(notebook: Path) -> None:

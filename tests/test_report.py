@@ -68,12 +68,17 @@ def test_a_notebook_that_the_profile_needs_is_missed(run: Path) -> None:
     [
         ("simulated", "run.simulated"),
         ("public-replay", "run.public"),
+        ("model-authored", "run.examples"),
         ("funded-study", "run.funded"),
     ],
 )
 def test_flags_follow_the_status(tmp_path: Path, status: str, flag: str) -> None:
     flags = report.read_run(make_run(tmp_path / "run", status)).flags
-    on = {name for name in ("run.simulated", "run.public", "run.funded") if flags[name]}
+    on = {
+        name
+        for name in ("run.simulated", "run.public", "run.examples", "run.funded")
+        if flags[name]
+    }
     assert on == {flag}
     assert flags["run.tuned"]
     assert flags["run.ratings"]

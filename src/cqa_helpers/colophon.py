@@ -23,12 +23,20 @@ STATUS = {
         "result on real people's judgments, but not the funded study: its passages, experts and "
         "tests are those of the public data.",
     ),
+    "model-authored": (
+        "Model-authored examples",
+        "Everything that is judged here was written by a language model, diagnoses included: "
+        "worked examples for annotators. They show what audit and release look like. No expert "
+        "said any of it, and nothing follows from its numbers.",
+    ),
     "funded-study": (
         "Funded study",
         "This run is the funded study: the team's own annotated passages, and ratings by "
         "independent professionals.",
     ),
 }
+# Nobody simulated or invented is called an expert.
+EXPERTS = {"simulated": "simulated experts", "model-authored": "model-authored editors"}
 # What the table of notebooks shows of each provenance block.
 ROWS = (
     ("Started", "started"),
@@ -81,7 +89,7 @@ def run_words(settings: Params, results: Mapping[str, Any], renderer: str) -> di
         "status": settings.status,
         "band": band,
         "status-sentence": sentence,
-        "experts": "simulated experts" if settings.status == "simulated" else "experts",
+        "experts": EXPERTS.get(settings.status, "experts"),
         "date": day(results),
         "commit": commit(results),
         "renderer": escape(renderer),

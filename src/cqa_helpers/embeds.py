@@ -82,9 +82,13 @@ def _cells(notebook: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     return content, cells
 
 
-def labels(notebook: Path) -> set[str]:
-    """Return the figure and table labels of a notebook, empty cells included."""
-    return set(_cells(notebook)[1])
+def shown(notebook: Path) -> set[str]:
+    """Return the labels whose cells show anything: a study may have nothing to show in some."""
+    return {
+        label for label, cell in _cells(notebook)[1].items()
+        if any(o["output_type"] in ("display_data", "execute_result", "error")
+               for o in cell.get("outputs", []))
+    }  # fmt: skip
 
 
 def _rows(table: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +11,10 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey.
 COLOURS = {
@@ -23,6 +26,13 @@ COLOURS = {
     "recorded": "#5F6B76",
     "baseline": "#A7ADB4",
 }
+# What Markdown, HTML, TeX math and Quarto's shortcodes and citations are made of.
+_SYNTAX = re.compile(r"[\\`*_{}\[\]<>|~$^&#@=+]")
+_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
+_BAR = re.compile(r"(?<!\\)\|")
+# Tried in turn where DejaVu lacks a character.
+CHINESE = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
+           "PingFang SC", "Microsoft YaHei", "SimHei")  # fmt: skip
 INK, SOFT = "#1C2126", "#5F6B76"
 WIDTH = 7.2
 
@@ -49,7 +59,7 @@ def use_style() -> None:
             "figure.dpi": 110,
             "svg.hashsalt": "cqa",
             "svg.fonttype": "path",
-            "font.family": ["DejaVu Sans"],
+            "font.family": ["DejaVu Sans", *(f for f in CHINESE if f in get_font_names())],
             "font.size": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -87,6 +97,15 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> None:
     ]
     lines = [heads, rules, *zip(*columns, strict=True)]
     display(Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines)))
+
+
+def literal(text: str) -> str:
+    """Return a text so that Markdown, HTML and Quarto show it as it stands.
+
+    Marks that change the direction of writing are shown by their names, so that a text cannot
+    reorder the page around it.
+    """
+    return _DIRECTION.sub(lambda m: f"⟨U+{ord(m[0]):04X}⟩", _SYNTAX.sub(r"\\\g<0>", text))
 
 
 def number(value: Any, digits: int = 2) -> str:
@@ -206,6 +225,37 @@ def curve(
     return figure
 
 
+def matrix(rows: pd.DataFrame, names: Sequence[str], title: str, subtitle: str) -> Figure:
+    """Draw a measure of each two judges as a shaded half-matrix, each cell with its number.
+
+    ``rows`` has ``judge_a``, ``judge_b``, ``kappa`` (null is left blank) and ``n_cells``.
+    """
+    n = len(names)
+    place = {name: i for i, name in enumerate(names)}
+    values, cells = np.full((n, n), np.nan), np.zeros((n, n), int)
+    for _, row in rows.iterrows():
+        i, j = sorted((place[row["judge_a"]], place[row["judge_b"]]))
+        values[j, i] = np.nan if pd.isna(row["kappa"]) else row["kappa"]
+        cells[j, i] = row["n_cells"]
+    figure, ax = canvas(title, subtitle, 0.36 * (n - 1) + 0.3, left=0.14, right=0.99)
+    shades = sns.light_palette(COLOURS["human"], as_cmap=True)
+    sns.heatmap(values[1:, :-1], ax=ax, cmap=shades, vmin=0, vmax=1, cbar=False, square=False,
+                linewidths=1, linecolor="white")  # fmt: skip
+    for j in range(1, n):
+        for i in range(j):
+            if np.isnan(values[j, i]):
+                continue
+            dark = values[j, i] > 0.6
+            ax.text(i + 0.5, j - 0.56, number(values[j, i]), ha="center", va="center", fontsize=8,
+                    color="white" if dark else INK)  # fmt: skip
+            ax.text(i + 0.5, j - 0.26, str(cells[j, i]), ha="center", va="center", fontsize=5.5,
+                    color="white" if dark else SOFT)  # fmt: skip
+    ax.set_xticks(np.arange(n - 1) + 0.5, names[:-1], rotation=35, ha="right", fontsize=7.5)
+    ax.set_yticks(np.arange(n - 1) + 0.5, names[1:], rotation=0, fontsize=7.5)
+    ax.tick_params(length=0)
+    return figure
+
+
 def losses(runs: Mapping[str, Sequence[float]], steps: int) -> Figure:
     """Draw training losses over the steps, one line a run."""
     figure, ax = canvas("Training loss by step", "completion tokens only", 1.7, right=0.84)
@@ -253,7 +303,7 @@ def _cell(value: Any, digits: int) -> str:
         return f"{value:,}"
     if isinstance(value, float | np.floating):
         return number(float(value), digits)
-    return " ".join(str(value).splitlines()).replace("|", "\\|")
+    return _BAR.sub(r"\\|", " ".join(str(value).splitlines()))
 
 
 def _mostly_numbers(column: pd.Series) -> bool:

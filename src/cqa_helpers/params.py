@@ -64,6 +64,7 @@ class Corpus(Section):
     """Where passages, annotations, verdicts and pairs come from.
 
     ``folder`` holds a golden set, ``pairs`` is a folder of pairs; both from the repository root.
+    ``target`` is how many annotations the study set out for.
     """
 
     source: Literal["rehearsal", "ttcw", "golden"]
@@ -72,6 +73,7 @@ class Corpus(Section):
     n_train: int = Field(ge=0, le=10_000)
     n_test: int = Field(ge=1, le=10_000)
     n_pairs: int = Field(ge=0, le=10_000)
+    target: int = Field(default=100, ge=1)
     people: RehearsalPeople | None = None
 
     @model_validator(mode="after")

@@ -76,13 +76,30 @@ def flags_of(status: str, results: Mapping[str, Any], notebooks: Path) -> dict[s
         "run.ratings": blind is not None,
         "run.simulated": status == "simulated",
         "run.public": status == "public-replay",
+        "run.examples": status == "model-authored",
         "run.funded": status == "funded-study",
     }
-    for label in ("fig-calibration", "fig-curve", "tbl-blind", "fig-blind", "tbl-surprise"):
+    for label in (
+        "fig-calibration",
+        "fig-curve",
+        "tbl-blind",
+        "fig-blind",
+        "tbl-surprise",
+        "fig-agreement",
+        "tbl-agreement",
+        "fig-matrix",
+        "tbl-raters",
+        "tbl-needed",
+        "tbl-quality",
+        "tbl-annotation",
+        "tbl-coverage",
+        "tbl-reasons",
+        "tbl-leaks",
+    ):
         flags[f"has.{label}"] = False
     for notebook in sorted(notebooks.glob("*.ipynb")):
         if notebook.stem in results:
-            flags.update({f"has.{label}": True for label in embeds.labels(notebook)})
+            flags.update({f"has.{label}": True for label in embeds.shown(notebook)})
     return flags
 
 
@@ -94,7 +111,9 @@ def _finish_config(file: Path, run: Mapping[str, str]) -> None:
         "content": band,
         "dismissable": False,
         "position": "above-navbar",
-        "type": {"simulated": "warning", "public-replay": "info"}.get(run["status"], "success"),
+        "type": {"simulated": "warning", "model-authored": "warning", "public-replay": "info"}.get(
+            run["status"], "success"
+        ),
     }
     # Quoted: a commit of digits alone is a number to some readers of YAML.
     about = {"run": {**run, "fonts": preview.pdf_fonts()}}

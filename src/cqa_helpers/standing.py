@@ -12,6 +12,7 @@ from cqa_helpers import calibration
 from cqa_helpers.agreement import Interval
 from cqa_helpers.contrasts import consensus, own_kappa
 from cqa_helpers.corpus import Corpus
+from cqa_helpers.figures import literal
 from cqa_helpers.pairing import EXPERTS, cells, ok_rows, pairs
 from cqa_helpers.params import Params
 from cqa_helpers.taxonomy import Taxonomy
@@ -47,10 +48,11 @@ class Exhibit(NamedTuple):
 
 def said_of(text: str, params: Params | None) -> str:
     """Return a label with its experts called simulated where they are."""
-    if params is None or params.status != "simulated":
+    if params is None or params.status not in ("simulated", "model-authored"):
         return text
-    text = re.sub(r"\b([Aa])n expert", r"\1 simulated expert", text)
-    return re.sub(r"(?<!simulated )\b(expert)", r"simulated \1", text)
+    word = params.status
+    text = re.sub(r"\b([Aa])n expert", rf"\1 {word} expert", text)
+    return re.sub(rf"(?<!{word} )\b(expert)", rf"{word} \1", text)
 
 
 def name_of(judge_id: str, params: Params | None = None) -> str:
@@ -265,7 +267,8 @@ def exhibit(
     reasons = {str(j): str(r) for j, r in rows["reason"].items()}
     passage = material.by_id()[spot[0]]
     shown = [
-        {"Who": "*the passage*", "Verdict": "", "In their words": _short(passage.text, 600)},
+        {"Who": "*the passage*", "Verdict": "",
+         "In their words": literal(_short(passage.text, 600))},
         {"Who": "*the question*", "Verdict": "",
          "In their words": taxonomy.get(spot[1]).question.en},
     ]  # fmt: skip
@@ -274,7 +277,7 @@ def exhibit(
         {
             "Who": name_of(j, params),
             "Verdict": "no answer" if pd.isna(values[j]) else ("yes" if values[j] else "no"),
-            "In their words": _short(reasons[j], 260),
+            "In their words": literal(_short(reasons[j], 260)),
         }
         for j in present[:most]
     ]  # fmt: skip

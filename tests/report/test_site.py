@@ -12,7 +12,12 @@ import yaml
 from cqa_helpers import pages, preview, report, variables
 from synthetic_run import make_run
 
-KINDS = [("simulated", True), ("public-replay", False), ("funded-study", True)]
+KINDS = [
+    ("simulated", True),
+    ("public-replay", False),
+    ("model-authored", False),
+    ("funded-study", True),
+]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=[kind for kind, _ in KINDS])

@@ -209,7 +209,7 @@ def test_a_study_of_one_s_own_needs_no_code(small_params: Maker, data: Path) -> 
         ),
         data.parent / "run",
     )  # fmt: skip
-    assert {v.judge_id for v in made.experts} == {"赵", "钱"}
+    assert {v.judge_id for v in made.experts} == {"expert-赵", "expert-钱"}
     assert {v.judge_id for v in made.recorded} == {"机器"}
     assert (len(made.split.train), len(made.split.test)) == (0, 12)
 

@@ -18,6 +18,8 @@ from cqa_helpers.params import Params, fingerprint
 from cqa_helpers.provenance import sha256
 from cqa_helpers.records import Pair, Passage, Verdict, read_jsonl, write_atomically, write_jsonl
 
+# Judges with this prefix are the experts of a run; nobody else's id may begin so.
+EXPERT = "expert-"
 FILES: dict[str, type] = {
     "passages": Passage,
     "annotations": Annotation,
@@ -95,11 +97,12 @@ def _made_from(params: Params) -> str:
         "golden": (*(golden.files(_folder(params)) if params.corpus.folder else ()),
                    *_pair_files(params), paths.taxonomy_file(params.taxonomy)),
     }[params.corpus.source]  # fmt: skip
+    makers = (paths.PACKAGE / f"{name}.py" for name in ("corpus", "golden", "intake", "splits"))
     return fingerprint(
         [
             params.corpus.model_dump(mode="json"), params.seed, params.taxonomy,
             params.tuning is None, params.judging.recorded,
-            {path.name: sha256(path) for path in sorted(read_files) if path.is_file()},
+            {path.name: sha256(path) for path in sorted((*read_files, *makers)) if path.is_file()},
         ]
     )  # fmt: skip
 
@@ -213,12 +216,19 @@ def _golden(params: Params) -> Corpus:
     return Corpus(
         passages=data.passages,
         annotations=data.annotations,
-        experts=experts,
+        experts=[_as_expert(v) for v in experts],
         recorded=[v for v in data.verdicts if v.judge_id in wanted],
         pairs=_pairs(params),
         quality=data.quality,
         split=split,
     )
+
+
+def _as_expert(verdict: Verdict) -> Verdict:
+    """Return a verdict whose judge is known as an expert by name, whatever the person's id."""
+    if verdict.judge_id.startswith(EXPERT):
+        return verdict
+    return verdict.model_copy(update={"judge_id": f"{EXPERT}{verdict.judge_id}"})
 
 
 def _folder(params: Params) -> Path:

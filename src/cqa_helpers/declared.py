@@ -14,7 +14,7 @@ import pandas as pd
 
 from cqa_helpers import blinding, contrasts, figures, standing, study
 from cqa_helpers.contrasts import SeedContrast
-from cqa_helpers.pairing import EXPERTS
+from cqa_helpers.pairing import EXPERTS, pairs
 from cqa_helpers.params import Params
 from cqa_helpers.records import Verdict, read_jsonl
 
@@ -56,13 +56,16 @@ def compare(table: pd.DataFrame, params: Params) -> dict[str, Compared]:
     """
     plan = params.study
     usable = set(table.loc[table["status"] == "ok", "judge_id"])
+    # Where one person judged each passage, no expert has a colleague to be compared with.
+    if len(pairs(table, EXPERTS, standing.experts_of(table))):
+        usable.add(EXPERTS)
     judges = [
         j for j in standing.judges_of(table)
-        if j != plan.reference and (j in (EXPERTS, plan.candidate) or j in usable)
+        if j != plan.reference and (j == plan.candidate or j in usable)
     ]  # fmt: skip
     found = {
         j: _contrast(table, j, plan.reference, params)
-        if plan.reference in (usable | {EXPERTS}) and j in (usable | {EXPERTS})
+        if plan.reference in usable and j in usable
         else contrasts.no_contrast(j, plan.reference)
         for j in judges
     }

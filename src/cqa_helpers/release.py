@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cqa_helpers import card, corpus, croissant, paths, taxonomy, yamlfile
+from cqa_helpers import card, corpus, croissant, golden, paths, taxonomy, yamlfile
 from cqa_helpers import params as run_params
 from cqa_helpers.annotations import Annotation
 from cqa_helpers.consent import People, shareable, unquoted
@@ -112,13 +112,17 @@ def release(params: Params, run: Path, out: Path) -> Released:
         raise ReleaseError(f"{listed}: missing. It says who took part, what they were paid and "
                            "what they agreed to; data/README.md has the fields.")  # fmt: skip
     people = yamlfile.read(listed, People, ReleaseError)
-    material = corpus.prepare(params, run)
+    of = taxonomy.load(params.taxonomy)
+    theirs = golden.read(folder, of).verdicts
+    # In a run experts are known as such by name; here by the ids that people.yaml lists.
+    material = corpus.prepare(params, run)._replace(
+        experts=[v for v in theirs if v.judge_id not in params.judging.recorded]
+    )
     tables, withheld, silent = _tables(material, people)
     with tempfile.TemporaryDirectory(dir=_parent(out), prefix=f".{out.name}.") as name:
         staged = Path(name) / "release"
         files = _write_tables(staged, tables)
         shutil.copyfile(paths.taxonomy_file(params.taxonomy), staged / "taxonomy.yaml")
-        of = taxonomy.load(params.taxonomy)
         facts = card.Facts(params, people, material, of, files, withheld, silent, git_state())
         write_atomically(staged / "README.md", card.write(facts))
         write_atomically(staged / "LICENSE", card.licence(people.licence))

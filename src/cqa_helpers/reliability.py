@@ -16,18 +16,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 
+from cqa_helpers import panels
 from cqa_helpers.agreement import UNDEFINED_SHARE, Chance, Floats, Interval, Seed
 from cqa_helpers.pairing import Clusters
-from cqa_helpers.panels import (
-    Panel,
-    Progress,
-    add_up,
-    estimates,
-    fixed,
-    panel,
-    ratio,
-    require_one_scale,
-)
+from cqa_helpers.panels import Panel, Progress, add_up, estimates, fixed, panel, ratio
 
 Level = Literal["nominal", "ordinal", "interval"]
 COUNTS = ("n_items", "n_judges", "n_values", "n_single", "n_clusters")
@@ -36,8 +28,7 @@ COUNTS = ("n_items", "n_judges", "n_values", "n_single", "n_clusters")
 class Alpha(NamedTuple):
     """Krippendorff's alpha and what it rests on.
 
-    Items, judges, values and clusters are those of units with two values or more; ``n_single``
-    are the other units.
+    Counts are of units with two values or more; ``n_single`` are the other units.
     """
 
     alpha: Interval
@@ -146,7 +137,7 @@ def krippendorff_alpha(
     """
     of = panel(table, judges, dimension, clusters, chance)
     if level == "interval":
-        require_one_scale(of, "interval alpha")
+        panels.require_one_scale(of, "interval alpha")
     (found,) = estimates(
         coincidences(of), lambda s: alpha_of(s, of.values, level)[:, None],
         n_boot, seed, level_ci, progress,
@@ -253,8 +244,8 @@ def clusters_for(
         )
     z = float(norm.ppf((1 + level_ci) / 2))
     if isinstance(observed, Interval):
-        limits = observed.low, observed.high
-        error = math.nan if None in limits else (limits[1] - limits[0]) / (2 * z)  # type: ignore[operator]
+        low, high = observed.low, observed.high
+        error = math.nan if low is None or high is None else (high - low) / (2 * z)
     else:
         draws = np.asarray(observed, dtype=float)
         defined = draws[~np.isnan(draws)]
@@ -296,13 +287,9 @@ def _dimension(
 
     said = every.values[every.value]
     stats = np.stack([said == high, said, np.ones_like(said)], axis=-1).astype(float)
-    found = [
-        *estimates(coincidences(of), agreement, n_boot, seed, level_ci),
-        *estimates(
-            add_up(every.cluster, len(every.clusters), stats),
-            lambda s: ratio(s[:, :2], s[:, 2:]), n_boot, seed, level_ci,
-        ),
-    ]  # fmt: skip
+    sums = add_up(every.cluster, len(every.clusters), stats)
+    found = estimates(coincidences(of), agreement, n_boot, seed, level_ci)
+    found += estimates(sums, lambda s: ratio(s[:, :2], s[:, 2:]), n_boot, seed, level_ci)
     row: dict[str, object] = {"dimension": dimension, "scale": scale}
     names = ("alpha_nominal", "alpha_ordinal", "fleiss", "prevalence", "mean")
     for name, one in zip(names, found, strict=True):

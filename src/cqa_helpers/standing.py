@@ -11,7 +11,7 @@ import pandas as pd
 from cqa_helpers import calibration
 from cqa_helpers.agreement import Interval
 from cqa_helpers.contrasts import consensus, own_kappa
-from cqa_helpers.corpus import Corpus
+from cqa_helpers.corpus import EXPERT, Corpus
 from cqa_helpers.figures import literal
 from cqa_helpers.pairing import EXPERTS, cells, ok_rows, pairs
 from cqa_helpers.params import Params
@@ -78,7 +78,7 @@ def object_of(judge_id: str, params: Params | None = None) -> str:
 
 def experts_of(table: pd.DataFrame) -> list[str]:
     """Return the ids of the human (or simulated) experts in a table of verdicts."""
-    return sorted(j for j in set(table["judge_id"]) if str(j).startswith("expert-"))
+    return sorted(j for j in set(table["judge_id"]) if str(j).startswith(EXPERT))
 
 
 def judges_of(table: pd.DataFrame) -> list[str]:
@@ -119,10 +119,11 @@ def standings(
             "by_repeat": {},
             "raw": None,
         }
-        if len(usable):
+        # Where one person judged each passage, no expert has a colleague to be compared with.
+        both = pairs(table, judge, experts) if len(usable) else usable
+        if len(both):
             pooled = own_kappa(table, judge, experts, clusters, chance="pooled", **options)
             within = own_kappa(table, judge, experts, clusters, **options)
-            both = pairs(table, judge, experts)
             entry |= {
                 "kappa": pooled.kappa,
                 "kappa_within": within.kappa,

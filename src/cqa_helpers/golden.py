@@ -227,13 +227,13 @@ def _repeated(all_placed: Sequence[Placed], of: Taxonomy) -> Iterator[Finding]:
                                     "give it another id, or import it with --replace"),
                                  severe=not same)  # fmt: skip
         elif isinstance(placed.record, Annotation):
-            for v in placed.record.verdicts(of):
-                cell = ("verdict", v.item_id, v.dimension, v.judge_id, "0")
-                if cell in judged and judged[cell][0] != v.value:
-                    yield placed.finding("judgements", f"{v.judge_id} judged {v.item_id} on "
-                                         f"{v.dimension} otherwise in "
-                                         f"{judged[cell][1].record.id}")  # fmt: skip
-                judged.setdefault(cell, (int(v.value or 0), placed))
+            for j in placed.record.judgements:
+                cell = ("verdict", placed.record.passage_id, j.dimension, placed.record.expert_id,
+                        "0")  # fmt: skip
+                if cell in judged and judged[cell][0] != j.value:
+                    yield placed.finding("judgements", f"{cell[3]} judged {cell[1]} on {cell[2]} "
+                                         f"otherwise in {judged[cell][1].record.id}")  # fmt: skip
+                judged.setdefault(cell, (j.value, placed))
     for key, placed in first.items():
         if key in judged and placed.record.value != judged[key][0]:
             yield placed.finding("value", f"{' · '.join(key[1:])}: the annotation "

@@ -47,7 +47,7 @@ boot = {"n_boot": params.study.n_boot, "seed": params.seed}
 
 # %%
 material = corpus.prepare(params, run)
-experts = sorted({v.judge_id for v in material.experts})
+experts = exhibits.in_order({v.judge_id for v in material.experts})
 verdicts = to_table(material.experts)
 passages = material.by_id()
 works = {i: p.work_id for i, p in passages.items()}
@@ -55,7 +55,7 @@ assert len(verdicts), "no expert verdicts: there is nothing to agree with"
 
 # %%
 #| label: tbl-corpus
-#| tbl-cap: "What the run works on. *Share of yes* is how often an expert finds the choice effective (the highest value of the scale); a judge that always gives the commoner answer gets that share right without reading."
+#| tbl-cap: "What the run works on. *Share of yes* is how often a choice is found effective (the highest value of the scale); a judge that always gives the commoner answer gets that share right without reading."
 whose = {i: passages[i].meta.get("writer", passages[i].origin) for i in passages}
 verdicts["writer"] = verdicts["item_id"].map(whose)
 top = {d.id: d.range()[1] for d in dimensions.dimensions}
@@ -69,7 +69,7 @@ corpus_table = pd.DataFrame(
             "Number": rows["item_id"].nunique(),
             "with text": sum(bool(passages[i].text) for i in rows["item_id"].unique()),
             "Works": len({works[i] for i in rows["item_id"]}),
-            "Expert verdicts": len(rows),
+            "Verdicts": len(rows),
             "Share of yes": float(rows["yes"].mean()),
         }
         for group, rows in verdicts.groupby("writer")
@@ -159,18 +159,18 @@ if compared:
 
 # %%
 #| label: fig-matrix
-#| fig-cap: "Cohen's kappa of each two experts on what both judged, chance within each dimension; the small number counts the cells. Empty where they share too few to say."
+#| fig-cap: "Cohen's kappa of each two on what both judged, chance within each dimension; the small number counts the cells. Empty where they share too few to say."
 if compared and len(experts) > 2:
     _ = figures.matrix(
         matrix,
         experts,
         title=exhibits.matrix_finding(matrix),
-        subtitle=f"{len(experts)} experts, chance within each dimension",
+        subtitle=f"{len(experts)} people, chance within each dimension",
     )
 
 # %%
 #| label: tbl-raters
-#| tbl-cap: "Each expert against the others. κ is with single colleagues on the same cells; *panel without* is Krippendorff's α when this expert is left out; *harshness* is how far their verdicts stand above (+) or below (−) their colleagues', in units of the scale, with whom they sat taken out."
+#| tbl-cap: "Each judge of the panel against the others. κ is with single colleagues on the same cells; *panel without* is Krippendorff's α when this one is left out; *harshness* is how far their verdicts stand above (+) or below (−) their colleagues', in units of the scale, with whom they sat taken out."
 if compared:
     figures.show_table(exhibits.raters_table(leave, harsh))
 
@@ -182,7 +182,7 @@ if compared:
 
 # %%
 #| label: tbl-needed
-#| tbl-cap: "How many works the wanted half-width of the 95 % interval of κ would need, extrapolated from the spread over the works at hand by the square-root law."
+#| tbl-cap: "How many works the wanted half-width of the 95 % interval of κ would need, extrapolated from the spread over the works at hand by the square-root law. With fewer than about ten works such an interval is itself unreliable."
 wanted = (0.15, 0.10, 0.05)
 needed = None
 if compared and overall_by_work.n_clusters > 1:
@@ -197,7 +197,7 @@ if compared and overall_by_work.n_clusters > 1:
 
 # %%
 #| label: tbl-reasons
-#| tbl-cap: "The experts' reasons. *Duplicate*: word for word another verdict's; *formulaic*: the same person opens three or more reasons with the same five words (characters)."
+#| tbl-cap: "The reasons given with the verdicts. *Duplicate*: word for word another verdict's; *formulaic*: the same person opens three or more reasons with the same five words (characters)."
 said = audit.reasons(verdicts)
 figures.show_table(exhibits.reasons_table(said), digits=0)
 
@@ -258,7 +258,7 @@ leaks = {
     "writers_on_both_sides": len(writers.names),
     "test_passages_by_such_writers": len(writers.test_ids),
 }
-figures.show_table(exhibits.named(leaks), digits=0)
+figures.show_table(exhibits.leaks_table(leaks), digits=0)
 
 # %%
 _ = results.save(

@@ -112,13 +112,13 @@ def test_leave_one_out_is_the_judge_against_the_others_and_the_others_alone() ->
 
 def test_the_change_without_a_judge_is_drawn_on_the_same_works_as_the_whole() -> None:
     # In the first work only j0 and j1 sat: without j1 it is drawn all the same, and is empty.
-    table = simulated(6, n_items=20, missing=0.3)
-    of_item = works(table, 5)
+    table = simulated(6, n_items=21, missing=0.3)
+    of_item = works(table, 7)
     first = table["item_id"].map(of_item) == "w000"
     table = table[~first | table["judge_id"].isin(["j0", "j1"])]
     row = leave_one_out(table, clusters=of_item, n_boot=40, seed=7).iloc[1]
     by_hand = []
-    for times in np.random.default_rng(7).multinomial(5, [1 / 5] * 5, size=40):
+    for times in np.random.default_rng(7).multinomial(7, [1 / 7] * 7, size=40):
         rows = copied(table, of_item, times)
         rest = krippendorff_alpha(rows, n_boot=0, judges=["j0", "j2", "j3"]).alpha.value
         by_hand.append(rest - krippendorff_alpha(rows, n_boot=0).alpha.value)
@@ -151,7 +151,7 @@ def test_leave_one_out_is_null_where_no_panel_is_left() -> None:
     assert two["kappa"].notna().all()
     assert two[["alpha_without", "change"]].isna().all(axis=None)
     three = leave_one_out(table, n_boot=50).set_index("judge_id")
-    assert three.loc["alone", ["n_pairs", "n_cells"]].tolist() == [0, 0]
+    assert three.loc["alone", ["n_pairs", "n_cells", "n_clusters"]].tolist() == [0, 0, 0]
     assert pd.isna(three.loc["alone", "kappa"])
     assert spread(three.loc["alone"], "change") == [0, 0, 0]
     assert pd.isna(three.loc["j0", "alpha_without"])
@@ -257,6 +257,30 @@ def test_a_judge_missing_from_a_resample_does_not_cost_the_others_their_interval
     assert found.loc[["j0", "j1", "j2"]].notna().all(axis=None)
     assert pd.notna(found.loc["rare", "adjusted"])
     assert found.loc["rare", ["adjusted_low", "difference_high"]].isna().all()
+
+
+@pytest.mark.parametrize("n_works", [1, 4, 5])
+def test_few_works_give_an_estimate_without_limits_however_many_cells_they_hold(
+    n_works: int,
+) -> None:
+    # The fourth judge sat in as many works as the parameter says, all others in thirty.
+    table = simulated(14, n_items=60, missing=0)
+    of_item = works(table, 30)
+    few = {item for item, work in of_item.items() if work < f"w{n_works:03}"}
+    table = table[table["item_id"].isin(few) | (table["judge_id"] != "j3")]
+    one = leave_one_out(table, clusters=of_item, n_boot=300).set_index("judge_id").loc["j3"]
+    own = harshness(table, clusters=of_item, n_boot=300).set_index("judge_id").loc["j3"]
+    both = pairwise_kappa(table, clusters=of_item, n_boot=300, least=1)
+    pair = both[both["judge_b"] == "j3"].iloc[0]
+    assert one["n_clusters"] == own["n_clusters"] == pair["n_clusters"] == n_works
+    found = [one["kappa_low"], own["difference_low"], own["adjusted_high"], pair["low"]]
+    assert [pd.notna(limit) for limit in found] == [n_works >= 5] * 4
+    assert pd.notna([one["kappa"], own["difference"], own["adjusted"], pair["kappa"]]).all()
+    alone = table[table["item_id"].isin(few)]
+    alone = leave_one_out(alone, clusters=of_item, n_boot=300).iloc[0]
+    assert pd.notna(alone["change_low"]) == (n_works >= 5)
+    assert pd.notna(alone["alpha_without_high"]) == (n_works >= 5)
+    assert pd.notna(alone["change"])
 
 
 def test_scales_that_differ_are_refused_where_distances_count() -> None:

@@ -245,6 +245,18 @@ def test_the_bootstrap_equals_one_that_copies_rows_one_resample_at_a_time(measur
     assert found[1:] == pytest.approx(np.quantile(by_hand, [0.025, 0.975]), abs=NEAR)
 
 
+def test_an_interval_needs_five_clusters() -> None:
+    table = simulated(3, n_items=30)
+    for n in (1, 4, 5):
+        of_item = works(table, n)
+        found = krippendorff_alpha(table, clusters=of_item, n_boot=300)
+        row = reliability.by_dimension(table, clusters=of_item, n_boot=300).iloc[0]
+        assert found.n_clusters == n
+        assert found.alpha.value == pytest.approx(point(table), abs=1e-12)
+        limits = (found.alpha.low, fleiss(table, clusters=of_item).kappa.high, row["mean_low"])
+        assert [pd.notna(limit) for limit in limits] == [n >= 5] * 3
+
+
 def test_the_draws_do_not_depend_on_chunks_and_progress_counts_the_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

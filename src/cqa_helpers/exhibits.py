@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -34,10 +34,27 @@ def span(row: Any, name: str) -> str:
     return figures.span((row[name], row[f"{name}_low"], row[f"{name}_high"]))
 
 
-def named(numbers: Mapping[str, Any]) -> pd.DataFrame:
-    """Return numbers by name as a table, the names with spaces."""
-    rows = [(k.removeprefix("n_").replace("_", " ").capitalize(), v) for k, v in numbers.items()]
-    return pd.DataFrame(rows, columns=["What", "Number"])
+_LEAKS = {
+    "n_train": "Passages in training", "n_test": "Passages held out",
+    "works_train": "Works in training", "works_test": "Works held out",
+    "fingerprint": "Fingerprint of the split", "near_duplicates": "Near-duplicate pairs, all",
+    "near_duplicates_across": "of them across the split",
+    "writers_on_both_sides": "Writers on both sides",
+    "test_passages_by_such_writers": "Held-out passages by such writers",
+}  # fmt: skip
+
+
+def leaks_table(leaks: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what stands on which side of the split, and what could leak, by name."""
+    return pd.DataFrame([{"What": _LEAKS[k], "Number": v} for k, v in leaks.items()])
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names sorted as people count: expert-2 before expert-10."""
+    return sorted(
+        names,
+        key=lambda n: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", n)],
+    )
 
 
 def coverage_table(cover: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
@@ -119,10 +136,10 @@ def matrix_finding(matrix: pd.DataFrame) -> str:
     """Return what a matrix of pairwise kappas shows, in one sentence."""
     known = matrix.dropna(subset=["kappa"])
     if known.empty:
-        return "No two experts share enough cells to compare"
+        return "No two share enough cells to compare"
     low, high = known["kappa"].min(), known["kappa"].max()
     return (
-        f"Two experts agree between κ {figures.number(low)} and {figures.number(high)}, "
+        f"Two of them agree between κ {figures.number(low)} and {figures.number(high)}, "
         "depending on who they are"
     )
 
@@ -131,9 +148,10 @@ def raters_table(leave: pd.DataFrame, harsh: pd.DataFrame | None) -> pd.DataFram
     """Return one row an expert: agreement with the rest, the panel without them, harshness."""
     strict = {} if harsh is None else harsh.set_index("judge_id").to_dict("index")
     rows = []
-    for _, row in leave.iterrows():
+    place = {name: i for i, name in enumerate(in_order(leave["judge_id"]))}
+    for _, row in leave.sort_values("judge_id", key=lambda c: c.map(place)).iterrows():
         found = {
-            "Expert": literal(row["judge_id"]),
+            "Who": literal(row["judge_id"]),
             "κ with a colleague": span(row, "kappa"),
             "Panel without": span(row, "alpha_without"),
             "Change": span(row, "change"),

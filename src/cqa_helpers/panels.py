@@ -23,6 +23,9 @@ Progress = Callable[[int, int], None] | None
 
 # Numbers that one chunk of resamples may hold: 8 MB, and a few times that while it is computed.
 CHUNK = 2**20
+# With fewer clusters the resamples are so few and so alike that limits would deceive; one cluster
+# would even look certain (our choice).
+FEWEST_CLUSTERS = 5
 
 
 class Panel(NamedTuple):
@@ -172,12 +175,23 @@ def estimates(
     level_ci: float = 0.95,
     progress: Progress = None,
 ) -> list[Interval]:
-    """Return the intervals of measures ``(resamples, measures)`` of each cluster's sums."""
+    """Return the intervals of measures ``(resamples, measures)`` of each cluster's sums.
+
+    Limits are as in :func:`limited`.
+    """
     values = measure(sums.sum(0, keepdims=True))[0]
     if not len(sums):
         return [interval(float(v), [], level_ci) for v in values]
-    draws = bootstrap(sums, measure, n_boot, seed, progress)
-    return [interval(float(v), d, level_ci) for v, d in zip(values, draws.T, strict=True)]
+    draws = bootstrap(sums, measure, n_boot, seed, progress).T
+    return [
+        limited(interval(float(v), d, level_ci), len(sums))
+        for v, d in zip(values, draws, strict=True)
+    ]
+
+
+def limited(found: Interval, n_clusters: int) -> Interval:
+    """Return an interval that has limits only where enough clusters carry it."""
+    return found if n_clusters >= FEWEST_CLUSTERS else Interval(found.value, None, None)
 
 
 def ratio(above: Floats, below: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 Only cells (item and dimension) that judges share say anything about them beside each other; who
 judged more, or easier ones, gains nothing by it. Intervals draw whole clusters, as in
-:mod:`cqa_helpers.agreement`, of those in which the cells compared stand.
+:mod:`cqa_helpers.agreement`; judges who share few clusters get an estimate without limits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from cqa_helpers.panels import (
     colleagues,
     estimates,
     fixed,
+    limited,
     panel,
     ratio,
     require_one_scale,
@@ -114,7 +115,7 @@ def leave_one_out(
         :func:`cqa_helpers.agreement.kappa_against_experts`; ``alpha_without``, Krippendorff's
         alpha of the others; ``change``, that minus the alpha of all, on the same resamples:
         above zero, the others agree better among themselves. Each with ``_low`` and ``_high``.
-        Then ``n_pairs`` and ``n_cells`` that the kappa rests on.
+        Then ``n_pairs``, ``n_cells`` and ``n_clusters`` that the kappa rests on.
 
     Raises
     ------
@@ -143,13 +144,14 @@ def leave_one_out(
             sums = np.zeros((len(of.clusters), *left.shape[1:]))
             sums[pd.Index(of.clusters).get_indexer(pd.Index(rest.clusters))] = left
             value, draws = _alpha(sums, rest, level, n_boot, same)
-            without = interval(value, draws, level_ci)
-            change = interval(value - whole, draws - whole_draws, level_ci)
+            carry = len(rest.clusters)
+            without = limited(interval(value, draws, level_ci), carry)
+            change = limited(interval(value - whole, draws - whole_draws, level_ci), carry)
         rows.append({
             "judge_id": name,
             "kappa": own["kappa"], "kappa_low": own["low"], "kappa_high": own["high"],
             **_spread("alpha_without", without), **_spread("change", change),
-            "n_pairs": own["n_pairs"], "n_cells": own["n_cells"],
+            **{n: own[n] for n in ("n_pairs", "n_cells", "n_clusters")},
         })  # fmt: skip
         if progress is not None:
             progress(done, len(names))
@@ -198,11 +200,12 @@ def harshness(
     for name in _names(table, judges):
         i = code.get(name)
         cells = np.zeros(0) if i is None else sums[:, 1, i]
+        own = int((cells > 0).sum())
         rows.append({
             "judge_id": name,
-            **_spread("difference", NOTHING if i is None else found[i]),
-            **_spread("adjusted", NOTHING if i is None else found[n + i]),
-            "n_cells": int(cells.sum()), "n_clusters": int((cells > 0).sum()),
+            **_spread("difference", NOTHING if i is None else limited(found[i], own)),
+            **_spread("adjusted", NOTHING if i is None else limited(found[n + i], own)),
+            "n_cells": int(cells.sum()), "n_clusters": own,
         })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -2,7 +2,7 @@
 
 Only rows with status ``ok`` are values. A unit (item and dimension) with fewer than two of them
 says nothing about agreement: it is counted, never filled in. Intervals draw whole clusters, as in
-:mod:`cqa_helpers.agreement`; a measure that is undefined is null.
+:mod:`cqa_helpers.agreement`, and need five; a measure that is undefined is null.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ def krippendorff_alpha(
 ) -> Alpha:
     """Return Krippendorff's alpha of a panel, on one dimension or over all of them.
 
+    What is not named here is as in :func:`cqa_helpers.agreement.kappa_against_experts`.
+
     Parameters
     ----------
     level
         Of measurement: nominal, ordinal or interval.
-    clusters, n_boot, seed, level_ci
-        As in :func:`cqa_helpers.agreement.kappa_against_experts`.
     judges
         The panel; by default everyone in the table.
     chance

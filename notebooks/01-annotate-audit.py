@@ -100,7 +100,11 @@ figures.show_table(exhibits.coverage_table(cover, labels), digits=0)
 
 # %%
 by_dimension = reliability.by_dimension(
-    verdicts, [d for d in labels if d in set(verdicts["dimension"])], works, **boot
+    verdicts,
+    [d for d in labels if d in set(verdicts["dimension"])],
+    works,
+    progress=exhibits.progress("dimensions"),
+    **boot,
 )
 compared = bool((by_dimension["n_items"] > 0).any())
 overall = overall_by_work = None
@@ -152,10 +156,15 @@ if compared:
 # %%
 matrix = leave = harsh = None
 if compared:
-    matrix = raters.pairwise_kappa(verdicts, experts, clusters=works, **boot)
-    leave = raters.leave_one_out(verdicts, experts, clusters=works, **boot)
+    watched = {"clusters": works, **boot}
+    matrix = raters.pairwise_kappa(
+        verdicts, experts, progress=exhibits.progress("pairs"), **watched
+    )
+    leave = raters.leave_one_out(
+        verdicts, experts, progress=exhibits.progress("leaving one out"), **watched
+    )
     one_scale = verdicts["scale"].nunique() == 1
-    harsh = raters.harshness(verdicts, experts, clusters=works, **boot) if one_scale else None
+    harsh = raters.harshness(verdicts, experts, **watched) if one_scale else None
 
 # %%
 #| label: fig-matrix

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from IPython.display import HTML, display
+from tqdm.auto import tqdm
 
 from cqa_helpers import figures
 from cqa_helpers.agreement import Agreement
@@ -22,6 +23,19 @@ from cqa_helpers.records import Passage
 from cqa_helpers.taxonomy import Taxonomy
 
 _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
+
+
+def progress(title: str) -> Callable[[int, int], None]:
+    """Return a callback for long statistics: a bar that shows after three seconds and goes away."""
+    bar = tqdm(desc=title, delay=3, leave=False)
+
+    def tell(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return tell
 
 
 def share(value: float | None) -> str:

@@ -116,19 +116,19 @@ def krippendorff_alpha(
 ) -> Alpha:
     """Return Krippendorff's alpha of a panel, on one dimension or over all of them.
 
-    What is not named here is as in :func:`cqa_helpers.agreement.kappa_against_experts`.
+    The rest is as in :func:`cqa_helpers.agreement.kappa_against_experts`, ``level_ci`` its level.
 
     Parameters
     ----------
     level
-        Of measurement: nominal, ordinal or interval.
+        Of measurement.
     judges
         The panel; by default everyone in the table.
     chance
         Within each dimension, or over all pooled; Krippendorff's own is ``pooled``, and on one
         dimension the two are the same.
     progress
-        Is told the rounds done and their number.
+        As in :func:`cqa_helpers.panels.bootstrap`.
 
     Raises
     ------

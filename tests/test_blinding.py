@@ -192,7 +192,7 @@ def test_what_the_seal_holds_names_no_judge(params: Params, tmp_path: Path) -> N
 
 
 def funded(maker: Maker, **changes: Any) -> Params:
-    corpus = {"source": "golden", "people": None}
+    corpus = {"source": "golden", "people": None, "folder": "data/golden"}
     return maker(status="funded-study", corpus=corpus, blind={"n_items": 12}, **changes)
 
 

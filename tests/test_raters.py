@@ -283,6 +283,18 @@ def test_few_works_give_an_estimate_without_limits_however_many_cells_they_hold(
     assert pd.notna(alone["change"])
 
 
+def test_a_resample_without_a_judge_says_nothing_of_them_and_not_zero() -> None:
+    # In five works of forty the late judge says two more than all others; one resample in two
+    # hundred lacks them all, and would pull so wide an interval down to zero.
+    rows: list[Cell] = [
+        (f"i{i:02}", "d", j, 1 + i % 3) for i in range(40) for j in ("a", "b", "c")
+    ]  # fmt: skip
+    rows += [(f"i{i:02}", "d", "late", 3 + i % 3) for i in range(5)]
+    late = harshness(frame(rows), level_ci=0.999, n_boot=4000).set_index("judge_id").loc["late"]
+    assert spread(late, "difference") == pytest.approx([2, 2, 2], abs=NEAR)
+    assert spread(late, "adjusted") == pytest.approx([1.5, 1.5, 1.5], abs=NEAR)
+
+
 def test_scales_that_differ_are_refused_where_distances_count() -> None:
     table = pd.concat([
         simulated(0, n_items=20), simulated(1, n_items=20, dimensions=("e",)).assign(scale="1-7")

@@ -116,12 +116,11 @@ def krippendorff_alpha(
 ) -> Alpha:
     """Return Krippendorff's alpha of a panel, on one dimension or over all of them.
 
-    The rest is as in :func:`cqa_helpers.agreement.kappa_against_experts`, ``level_ci`` its level.
+    ``level`` is that of measurement, ``level_ci`` the interval's; what is not named here is as in
+    :func:`cqa_helpers.agreement.kappa_against_experts`.
 
     Parameters
     ----------
-    level
-        Of measurement.
     judges
         The panel; by default everyone in the table.
     chance

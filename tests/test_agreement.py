@@ -154,14 +154,14 @@ def test_the_expert_yardstick_takes_every_ordered_pair_of_different_experts() ->
 
 def test_the_clustered_bootstrap_equals_one_that_copies_rows_one_resample_at_a_time() -> None:
     table = random_table(3)
-    clusters = {f"i{i}": f"w{i % 4}" for i in range(8)}
+    clusters = {f"i{i}": f"w{i % 6}" for i in range(8)}
     found = agreement.kappa_against_experts(
         table, "m", E, clusters, n_boot=200, seed=5, chance="pooled"
     )
     rows = pairs(table, "m", E)
     of_row = rows["item_id"].map(clusters)
     by_hand = []
-    for times in np.random.default_rng(5).multinomial(4, [1 / 4] * 4, size=200):
+    for times in np.random.default_rng(5).multinomial(6, [1 / 6] * 6, size=200):
         copied = pd.concat([rows[of_row == f"w{k}"] for k, n in enumerate(times) for _ in range(n)])
         by_hand.append(
             cohen_kappa_score(copied["value"].astype(int), copied["expert_value"].astype(int))
@@ -171,7 +171,7 @@ def test_the_clustered_bootstrap_equals_one_that_copies_rows_one_resample_at_a_t
         cohen_kappa_score(rows["value"].astype(int), rows["expert_value"].astype(int)), abs=EXACT
     )
     assert found.kappa[1:] == pytest.approx((low, high), abs=1e-9)
-    assert (found.n_clusters, found.n_items, found.n_pairs) == (4, 8, 72)
+    assert (found.n_clusters, found.n_items, found.n_pairs) == (6, 8, 72)
 
 
 def test_a_resample_draws_as_many_clusters_as_there_are_with_equal_chance() -> None:
@@ -333,3 +333,11 @@ def test_the_interval_covers_a_known_kappa_about_as_often_as_its_level_says(n_it
         assert high is not None
         covered += low <= 0.6 <= high
     assert 88 <= covered <= 100
+
+
+def test_fewer_than_five_clusters_carry_no_limits() -> None:
+    table = random_table(3)
+    clusters = {f"i{i}": f"w{i % 4}" for i in range(8)}
+    found = agreement.kappa_against_experts(table, "m", E, clusters, n_boot=200)
+    assert found.kappa.value is not None
+    assert found.kappa[1:] == (None, None)

@@ -19,6 +19,9 @@ from statsmodels.stats.inter_rater import fleiss_kappa as _fleiss_kappa
 
 from cqa_helpers.pairing import CELL, Clusters, PairTables, cells, ok_rows, pairs, tabulate
 
+# With fewer clusters the resamples are so few and so alike that limits would deceive; one cluster
+# would even look certain (our choice).
+FEWEST_CLUSTERS = 5
 # Above this share of undefined resamples, limits would describe the defined ones alone.
 UNDEFINED_SHARE = 0.05
 
@@ -126,6 +129,11 @@ def interval(value: float, draws: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
+def limited(found: Interval, n_clusters: int) -> Interval:
+    """Return an interval that has limits only where enough clusters carry it."""
+    return found if n_clusters >= FEWEST_CLUSTERS else Interval(found.value, None, None)
+
+
 def kappa_against_experts(
     table: pd.DataFrame,
     judge_id: str,
@@ -163,7 +171,7 @@ def kappa_against_experts(
     value, draws = _kappas(tables, times, weights, chance)
     return Agreement(
         judge_id,
-        interval(value, draws, level),
+        limited(interval(value, draws, level), len(tables.clusters)),
         raw=float(np.trace(total) / total.sum()),
         n_pairs=len(rows),
         n_items=rows["item_id"].nunique(),
@@ -200,7 +208,7 @@ def paired_difference(
     return Difference(
         judge_a,
         judge_b,
-        interval(value_a - value_b, draws_a - draws_b, level),
+        limited(interval(value_a - value_b, draws_a - draws_b, level), len(tables[0].clusters)),
         draws_a - draws_b,
         n_pairs=int(tables[0].counts.sum()),
         n_clusters=len(tables[0].clusters),

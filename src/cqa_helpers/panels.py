@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from cqa_helpers.agreement import Chance, Floats, Interval, Seed, interval, resample
+from cqa_helpers.agreement import Chance, Floats, Interval, Seed, interval, limited, resample
 from cqa_helpers.pairing import CELL, Clusters, cluster_codes, ok_rows
 
 Codes = NDArray[np.intp]
@@ -23,9 +23,6 @@ Progress = Callable[[int, int], None] | None
 
 # Numbers that one chunk of resamples may hold: 8 MB, and a few times that while it is computed.
 CHUNK = 2**20
-# With fewer clusters the resamples are so few and so alike that limits would deceive; one cluster
-# would even look certain (our choice).
-FEWEST_CLUSTERS = 5
 
 
 class Panel(NamedTuple):
@@ -177,7 +174,7 @@ def estimates(
 ) -> list[Interval]:
     """Return the intervals of measures ``(resamples, measures)`` of each cluster's sums.
 
-    Limits are as in :func:`limited`.
+    Limits are as in :func:`cqa_helpers.agreement.limited`.
     """
     values = measure(sums.sum(0, keepdims=True))[0]
     if not len(sums):
@@ -187,11 +184,6 @@ def estimates(
         limited(interval(float(v), d, level_ci), len(sums))
         for v, d in zip(values, draws, strict=True)
     ]
-
-
-def limited(found: Interval, n_clusters: int) -> Interval:
-    """Return an interval that has limits only where enough clusters carry it."""
-    return found if n_clusters >= FEWEST_CLUSTERS else Interval(found.value, None, None)
 
 
 def ratio(above: Floats, below: Floats) -> Floats:

@@ -19,6 +19,7 @@ from cqa_helpers.agreement import (
     Seed,
     Weights,
     interval,
+    limited,
     stratified_kappa,
 )
 from cqa_helpers.pairing import Clusters
@@ -29,7 +30,6 @@ from cqa_helpers.panels import (
     colleagues,
     estimates,
     fixed,
-    limited,
     panel,
     ratio,
     require_one_scale,

@@ -189,9 +189,6 @@ def write(path: Path | str, rows: Sequence[Mapping[str, Any]], sheet: str = "She
         A text longer than a cell can hold: row, column and length.
     """
     columns = list(dict.fromkeys(c for row in rows for c in row))
-    book = Workbook(write_only=True)
-    page = book.create_sheet(sheet)
-    page.append([_cell(page, c) for c in columns])
     for number, row in enumerate(rows, start=2):
         for column, value in row.items():
             if isinstance(value, str) and len(value) > CELL_LIMIT:
@@ -199,6 +196,10 @@ def write(path: Path | str, rows: Sequence[Mapping[str, Any]], sheet: str = "She
                     f"{path}: row {number}, {column}: {len(value)} characters; a spreadsheet cell "
                     f"holds {CELL_LIMIT}. Use the JSON Lines or parquet file instead."
                 )
+    book = Workbook(write_only=True)
+    page = book.create_sheet(sheet)
+    page.append([_cell(page, c) for c in columns])
+    for row in rows:
         page.append([_cell(page, row.get(c)) for c in columns])
     buffer = io.BytesIO()
     book.save(buffer)

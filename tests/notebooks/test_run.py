@@ -80,7 +80,7 @@ def test_a_run_leaves_every_section_with_its_provenance(finished: Path) -> None:
 def test_results_hold_what_programs_read(finished: Path) -> None:
     sections: dict = whole(finished)
     audit = sections["01-annotate-audit"]
-    assert audit["agreement"]["craft"]["fleiss_kappa"] is not None
+    assert audit["agreement"]["craft"]["fleiss"]["value"] is not None
     assert audit["n_verdicts"] == 3 * 3 * audit["n_items"]
     for judge in ("base", "tuned", "reference", "experts", "always-no"):
         entry = sections["04-judge"]["judges"][judge]

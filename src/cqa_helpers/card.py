@@ -87,15 +87,19 @@ def _front(facts: Facts) -> dict[str, Any]:
         "license": facts.people.licence.lower(),
         "language": sorted({p.language for p in facts.material.passages}),
         "task_categories": ["text-classification", "text-generation"],
-        "tags": ["creative-writing", "chain-of-thought", "expert-annotation", "llm-as-judge"],
-        "annotations_creators": [_creators(facts)],
+        "tags": [
+            "creative-writing",
+            "chain-of-thought",
+            "llm-as-judge",
+            "model-authored" if _authored(facts) else "expert-annotation",
+        ],
+        "annotations_creators": ["machine-generated" if _authored(facts) else "expert-generated"],
         "configs": configs,
     }
 
 
-def _creators(facts: Facts) -> str:
-    authored = {a.meta.get("label") for a in facts.material.annotations}
-    return "machine-generated" if "model-authored" in authored else "expert-generated"
+def _authored(facts: Facts) -> bool:
+    return facts.params.status == "model-authored"
 
 
 def _sections(facts: Facts) -> list[tuple[int, str, str]]:
@@ -103,15 +107,17 @@ def _sections(facts: Facts) -> list[tuple[int, str, str]]:
     status = (
         "**Everything here is model-authored: passages, annotations and pairs were written by a "
         "language model as worked examples. No expert said any of it.**\n\n"
-        if facts.params.status == "model-authored" else ""
+        if _authored(facts) else ""
     )  # fmt: skip
     return [
         (1, f"Dataset Card for {people.title}", status + facts.description()),
         (2, "Dataset Details", ""),
         (3, "Dataset Description", _facts_list(facts)),
         (2, "Uses", ""),
-        (3, "Direct Use", "Training and testing judges of narrative craft against these people's "
-         "judgment; studying what an expert's reasoning holds; few-shot examples."),
+        (3, "Direct Use", "Learning the form of an annotation; few-shot examples; testing tools."
+         if _authored(facts) else
+         "Training and testing judges of narrative craft against these people's judgment; "
+         "studying what an expert's reasoning holds; few-shot examples."),
         (3, "Out-of-Scope Use", "Ranking authors, deciding what is published, grading students, "
          "judging other kinds of text, or standing in for readers at large. A judge that agrees "
          "with these people agrees with these people."),
@@ -216,7 +222,7 @@ def _limits(facts: Facts) -> str:
         "- An expert's reasons can be learned as a manner of speaking. Compare a tuned judge with "
         "the controls that have the manner and not the judgment.",
         *(["- Model-authored: of use to learn the format, not the judgment."]
-          if facts.params.status == "model-authored" else []),
+          if _authored(facts) else []),
     ])  # fmt: skip
 
 

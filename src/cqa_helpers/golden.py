@@ -75,13 +75,34 @@ def read(folder: Path, of: Taxonomy) -> Golden:
     GoldenError
         Every severe fault in it.
     """
-    taken = intake.read(files(folder), of)
+    taken = take(files(folder), of)
     severe = [f for f in check(taken, of) if f.severe]
     if severe:
         raise GoldenError(
             f"{len(severe)} fault(s) in {folder}; nothing was read.\n" + "\n".join(map(str, severe))
         )
     return _gather([p.record for p in taken.placed], of)
+
+
+def take(some: Sequence[Path], of: Taxonomy, beside: Sequence[Placed] = ()) -> Intake:
+    """Read files; ratings of reasoning under a code get back the annotation's id.
+
+    ``beside`` are records known already, whose annotations have codes too.
+    """
+    taken = intake.read(some, of)
+    ids = [p.record.id for p in (*beside, *taken.placed) if isinstance(p.record, Annotation)]
+    known = {rating_code(id): id for id in ids}
+    placed = [
+        p._replace(record=p.record.model_copy(update={"item_id": known[p.record.item_id]}))
+        if isinstance(p.record, Verdict) and p.record.item_id in known else p
+        for p in taken.placed
+    ]  # fmt: skip
+    return taken._replace(placed=placed)
+
+
+def rating_code(annotation_id: str) -> str:
+    """Return the code under which raters see an annotation: an id tells who, and by which way."""
+    return "r-" + text_hash(annotation_id)[:10]
 
 
 def check(taken: Intake, of: Taxonomy) -> list[Finding]:
@@ -121,8 +142,8 @@ def import_files(
     A record that is there already and equal is left alone; one that differs is a fault, unless
     ``replace`` is given.
     """
-    there = intake.read(files(folder), of)
-    came = intake.read(came_from, of)
+    there = take(files(folder), of)
+    came = take(came_from, of, there.placed)
     keys = {_key(p.record) for p in came.placed}
     known = {_key(p.record): p.record for p in there.placed}
     unchanged = sum(known.get(_key(p.record)) == p.record for p in came.placed)

@@ -14,10 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from statsmodels.stats.inter_rater import aggregate_raters
-from statsmodels.stats.inter_rater import fleiss_kappa as _fleiss_kappa
 
-from cqa_helpers.pairing import CELL, Clusters, PairTables, cells, ok_rows, pairs, tabulate
+from cqa_helpers.pairing import Clusters, PairTables, cells, ok_rows, pairs, tabulate
 
 # With fewer clusters the resamples are so few and so alike that limits would deceive; one cluster
 # would even look certain (our choice).
@@ -214,32 +212,6 @@ def paired_difference(
         n_clusters=len(tables[0].clusters),
         n_dropped=len(cells(ok_rows(table, experts)) - (cells(both[0]) & cells(both[1]))),
     )
-
-
-def fleiss_kappa(table: pd.DataFrame, dimension: str | None = None) -> float | None:
-    """Return Fleiss' kappa of all judges in a table, on one dimension or over all cells.
-
-    Fleiss 1971, by statsmodels. Who judged may differ from cell to cell; how many may not.
-
-    Raises
-    ------
-    ValueError
-        Cells have different numbers of verdicts, or fewer than two.
-    """
-    rows = table[table["status"] == "ok"]
-    if dimension is not None:
-        rows = rows[rows["dimension"] == dimension]
-    verdicts = [group["value"].to_numpy(dtype=int) for _, group in rows.groupby(CELL)]
-    sizes = sorted({len(values) for values in verdicts})
-    if len(sizes) != 1 or sizes[0] < 2:
-        raise ValueError(
-            f"Fleiss' kappa needs the same number of verdicts, two or more, on every cell; "
-            f"{dimension or 'the table'} has {sizes or 'none'}"
-        )
-    counts, _ = aggregate_raters(np.stack(verdicts))
-    if counts.shape[1] < 2:
-        return None
-    return float(_fleiss_kappa(counts, method="fleiss"))
 
 
 def _kappas(

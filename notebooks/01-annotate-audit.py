@@ -49,6 +49,7 @@ boot = {"n_boot": params.study.n_boot, "seed": params.seed}
 material = corpus.prepare(params, run)
 experts = exhibits.in_order({v.judge_id for v in material.experts})
 verdicts = to_table(material.experts)
+diagnoses = material.diagnoses()  # the experts' own, not what was made for another arm
 passages = material.by_id()
 works = {i: p.work_id for i, p in passages.items()}
 assert len(verdicts), "no expert verdicts: there is nothing to agree with"
@@ -86,7 +87,7 @@ figures.show_table(corpus_table)
 # %%
 #| label: tbl-coverage
 #| tbl-cap: "Coverage: passages with a verdict and with an annotation by dimension, against the target. *Aspects* are verdicts on single literary aspects (character, plot, diction, thought); *missing* are rows without a value."
-cover = audit.coverage(verdicts, material.annotations, dimensions, params.corpus.target)
+cover = audit.coverage(verdicts, diagnoses, dimensions, params.corpus.target)
 figures.show_table(exhibits.coverage_table(cover, labels), digits=0)
 
 # %% [markdown]
@@ -222,9 +223,9 @@ figures.show_table(exhibits.reasons_table(said), digits=0)
 #| label: tbl-quality
 #| tbl-cap: "Quality of the annotations' reasoning. *Rated* is the mean on a scale of 1 to 5 by people or a judge, where there are ratings; *computed* is a proxy, named in the last column."
 quality = taxonomy.load("cot-quality")
-proxies = audit.proxies(material.annotations)
+proxies = audit.proxies(diagnoses)
 rated = audit.rated(material.quality, quality)
-if material.annotations:
+if diagnoses:
     figures.show_table(exhibits.quality_table(quality, rated, proxies))
 
 # %% [markdown]
@@ -235,7 +236,7 @@ if material.annotations:
 # %%
 #| label: tbl-annotation
 #| tbl-cap: "One annotation in full: the passage with its evidence marked, and the diagnosis."
-shown = exhibits.richest(material.annotations, passages)
+shown = exhibits.richest(diagnoses, passages)
 if shown is not None:
     figures.show_table(exhibits.annotation_table(shown, passages[shown.passage_id], labels))
 
@@ -285,7 +286,7 @@ _ = results.save(
         "reasons": said._asdict(),
         "proxies": {p.quality: p.value for p in proxies},
         "rated": {row["dimension"]: row for row in rated.to_dict("records")},
-        "audit": {**leaks, "n_annotations": len(material.annotations),
+        "audit": {**leaks, "n_annotations": len(diagnoses),
                   "n_pairs": len(material.pairs)},
         "provenance": provenance.block(params, "01-annotate-audit", watch, corpus.files(run)),
     },

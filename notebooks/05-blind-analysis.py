@@ -112,7 +112,9 @@ decision = declared.decision(table, compared, params)
 figures.show_table(declared.decision_rows(decision))
 
 # %%
-print(f"{decision.row}: decided by {'; '.join(decision.decided_by) or 'nothing, no model is tuned'}")
+print(
+    f"{decision.row}: decided by {'; '.join(decision.decided_by) or 'nothing, no model is tuned'}"
+)
 
 # %% [markdown]
 # ## Was what was planted found again?
@@ -124,10 +126,12 @@ print(f"{decision.row}: decided by {'; '.join(decision.decided_by) or 'nothing, 
 #| tbl-cap: "What was planted, and what the pipeline found: share of verdicts equal to the planted truth. Controls are declared at one half: they must not be able to tell."
 recovery = None
 if params.corpus.people is not None:
+    from cqa_helpers.rehearsal import material as rehearsed
+
     people = params.corpus.people
     recovery = declared.recovery(
         table,
-        corpus.planted(params),
+        rehearsed.planted(params),
         {
             "experts": people.expert_accuracy,
             "reference": people.reference_accuracy,
@@ -139,7 +143,11 @@ if params.corpus.people is not None:
     figures.show_table(
         pd.DataFrame(
             [
-                {"Judge": standing.name_of(j, params), "Declared": e["planted"], "Found": e["found"]}
+                {
+                    "Judge": standing.name_of(j, params),
+                    "Declared": e["planted"],
+                    "Found": e["found"],
+                }
                 for j, e in recovery.items()
             ]
         ),

@@ -15,8 +15,9 @@ CQA = taxonomy.load("cqa")
 TTCW = taxonomy.load("ttcw")
 REHEARSAL = prompts.load_dialect("rehearsal")
 QUESTION = prompts.load_dialect("question")
-KINDS = [(REHEARSAL, CQA), (QUESTION, TTCW), (QUESTION, CQA)]
-FORMS: tuple[FormName, ...] = ("reason-first", "verdict-only")
+CHINESE = prompts.load_dialect("question-zh")
+KINDS = [(REHEARSAL, CQA), (QUESTION, TTCW), (QUESTION, CQA), (CHINESE, CQA)]
+FORMS: tuple[FormName, ...] = ("reason-first", "verdict-only", "verdict-first", "second-voice")
 prose = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
 
@@ -37,7 +38,7 @@ def annotation(values: list[int], reasons: list[str], names: tuple[str, ...]) ->
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("dialect", [REHEARSAL, QUESTION])
+@pytest.mark.parametrize("dialect", [REHEARSAL, QUESTION, CHINESE])
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
@@ -49,18 +50,18 @@ def test_what_is_rendered_is_parsed_back(
     values = data.draw(st.lists(st.integers(0, 1), min_size=len(names), max_size=len(names)))
     reasons = data.draw(st.lists(prose, min_size=len(names), max_size=len(names)))
     # In one review of all dimensions, the head of another section inside a reason begins it.
-    assume(not any(f"{d} :" in r for d in names for r in reasons))
+    assume(not any(f"{d} :" in r or f"on {d} ;" in r for d in names for r in reasons))
     given_ = annotation(values, reasons, names)
     read = {}
     for dimensions, text in prompts.completions(given_, tree, dialect, form):
         for answer in prompts.parse(text, dimensions, dialect, form):
             read[answer.dimension] = answer
             assert answer.start is not None
-            word = dialect.words[answer.value or 0]
+            word = dialect.words_of(form)[answer.value or 0]
             assert text[answer.start :].startswith(word)
     assert [read[d].value for d in names] == values
     assert {a.status for a in read.values()} == {"ok"}
-    if form == "reason-first":
+    if form != "verdict-only":
         for d, reason in zip(names, reasons, strict=True):
             assert reason.strip() in read[d].reason
 
@@ -149,6 +150,47 @@ def test_a_verdict_of_one_section_is_not_taken_for_another() -> None:
     assert values == [None, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "reason"),
+    [
+        ("Verdict: yes\nIt turns on the letter.", 1, "It turns on the letter."),
+        ("**Verdict:** no\n\nToo neat.", 0, "Too neat."),
+        ("Verdict: no\nOne could say Verdict: yes of the start.", 0,
+         "One could say Verdict: yes of the start."),
+        ('Asked for "Verdict: yes" or "Verdict: no": Verdict: no', 0, ""),
+        ("Verdict: yes", 1, ""),
+    ],
+)  # fmt: skip
+def test_in_the_verdict_first_form_the_first_verdict_counts_and_the_reason_follows(
+    text: str, value: int, reason: str
+) -> None:
+    (answer,) = prompts.parse(text, ["d"], QUESTION, "verdict-first")
+    assert (answer.value, answer.status, answer.reason) == (value, "ok", reason)
+    assert answer.start is not None
+    assert text[answer.start :].startswith(QUESTION.words[value])
+
+
+def test_a_form_s_own_words_are_written_and_read_and_the_dialect_s_are_not() -> None:
+    assert REHEARSAL.words_of("second-voice") == {0: "fails", 1: "holds"}
+    assert REHEARSAL.words_of("reason-first") == REHEARSAL.words
+    given_ = annotation([1, 0, 1], ["a", "b", "c"], CQA.ids())
+    ((_, text),) = prompts.completions(given_, CQA, REHEARSAL, "second-voice")
+    assert text == (
+        " on craft ; a ; ruling holds . on audience ; b ; ruling fails . "
+        "on reality_logic ; c ; ruling holds . the end"
+    )
+    foreign = text.replace("holds", "good").replace("fails", "bad")
+    found = prompts.parse(foreign, CQA.ids(), REHEARSAL, "second-voice")
+    assert {a.status for a in found} == {"unparsed"}
+
+
+def test_each_form_of_a_dialect_asks_in_its_own_words() -> None:
+    for dialect, tree in KINDS:
+        asked = {prompts.questions([passage("x")], tree, dialect, f)[0].prompt for f in FORMS}
+        # In the rehearsal's language nothing can ask for another order.
+        assert len(asked) == (3 if dialect is REHEARSAL else 4)
+
+
 @settings(max_examples=30, deadline=None)
 @given(text=st.text("verdict good bad craft : . audience reality_logic\n", max_size=120))
 def test_any_text_at_all_gives_one_answer_a_dimension(text: str) -> None:
@@ -217,6 +259,8 @@ constrained: "{intent}"
         ('"{passage}"', '"text"', "forms.reason-first.prompt"),
         ("neutral: n", "neutral: n\nextra: 1", "unknown key; allowed: id, unit"),
         ("words: {0: 'no', 1: 'yes'}", "words: {0: 'no'}", "mine.yaml:6: words"),
+        ("with_reason: true", "with_reason: false, verdict_first: true", "verdict_first without"),
+        ("with_reason: true", "with_reason: true, words: {0: 'no'}", "has words for [0]"),
     ],
 )
 def test_a_dialect_that_cannot_be_asked_or_read_is_refused(

@@ -172,13 +172,13 @@ def test_each_expert_of_a_passage_gives_one_annotation_in_the_order_asked(folder
     data = ttcw.read(folder.fetch)
     made = ttcw.as_annotations(data, ["1_Claude", "0_GPT3.5"])
     assert [a.id for a in made] == [
-        "1_Claude-expert-0",
-        "1_Claude-expert-10",
-        "0_GPT3.5-expert-0",
-        "0_GPT3.5-expert-10",
+        f"{item}-{expert}-{test}"
+        for item in ("1_Claude", "0_GPT3.5")
+        for expert in ("expert-0", "expert-10")
+        for test in ("ttcw-01", "ttcw-14")
     ]
-    assert made[0].cot_body == "Reason 1 of 0.\nReason 14 of 0."
-    assert [j.dimension for j in made[0].judgements] == ["ttcw-01", "ttcw-14"]
+    assert made[1].cot_body == made[1].judgements[0].reason == "Reason 14 of 0."
+    assert [[j.dimension for j in a.judgements] for a in made[:2]] == [["ttcw-01"], ["ttcw-14"]]
     assert made[0].protocol == "solo"
     assert ttcw.as_annotations(data, []) == []
 

@@ -1,7 +1,8 @@
 """What a run works on, in the same files whatever its source.
 
-``<run_dir>/corpus/`` holds passages, annotations, expert and recorded verdicts and pairs as
-JSON Lines. A profile's source writes them once; every notebook reads them, and knows no more.
+``<run_dir>/corpus/`` holds passages, annotations, expert and recorded verdicts, pairs and the
+material of probes as JSON Lines. A profile's source writes them once; every notebook reads them,
+and knows no more.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cqa_helpers import golden, overlap, paths, splits, taxonomy
+from cqa_helpers import golden, overlap, paths, rewordings, splits, taxonomy
 from cqa_helpers.annotations import Annotation
 from cqa_helpers.params import Params, fingerprint
 from cqa_helpers.provenance import sha256
@@ -27,7 +28,11 @@ FILES: dict[str, type] = {
     "recorded": Verdict,
     "pairs": Pair,
     "quality": Verdict,
+    "reworded": Passage,
+    "probes": Annotation,
 }
+# Arms whose annotations say an expert's judgments in other words.
+RETELLINGS = ("second-voice", "prose")
 
 
 class CorpusError(ValueError):
@@ -37,7 +42,11 @@ class CorpusError(ValueError):
 class Corpus(NamedTuple):
     """The material of one run; ``experts`` and ``recorded`` are verdicts on passages.
 
-    ``quality`` are ratings of the annotations' reasoning, if any were given.
+    ``quality`` are ratings of the annotations' reasoning, if any were given. ``annotations`` are
+    all there are, whatever arm they were made for; only :meth:`taught` may train. ``reworded`` are
+    held-out passages told in other words, ``meta.rewords`` their original's id; ``probes`` are
+    annotations of held-out passages, whose reasons are given to a judge to see whether its
+    verdict follows.
     """
 
     passages: list[Passage]
@@ -47,6 +56,17 @@ class Corpus(NamedTuple):
     pairs: list[Pair]
     split: splits.Split
     quality: Sequence[Verdict] = ()
+    reworded: Sequence[Passage] = ()
+    probes: Sequence[Annotation] = ()
+
+    def diagnoses(self) -> list[Annotation]:
+        """Return the experts' own annotations, without those made for another arm."""
+        return [a for a in self.annotations if _arm(a) == "cot"]
+
+    def taught(self) -> list[Annotation]:
+        """Return the annotations of training passages: no other may teach a model."""
+        train = set(self.split.train)
+        return [a for a in self.annotations if a.passage_id in train]
 
     def by_id(self) -> dict[str, Passage]:
         """Return the passages by id."""
@@ -57,7 +77,7 @@ class Corpus(NamedTuple):
 
         None in the rehearsal: its grammar repeats itself by design, which 01 counts and shows.
         """
-        return [] if params.corpus.people else overlap.near_duplicates(self.passages)
+        return [] if params.corpus.people else rewordings.twins(self.passages, self.reworded)
 
     def test(self) -> list[Passage]:
         """Return the held-out passages in the split's order."""
@@ -97,7 +117,8 @@ def _made_from(params: Params) -> str:
         "golden": (*(golden.files(_folder(params)) if params.corpus.folder else ()),
                    *_pair_files(params), paths.taxonomy_file(params.taxonomy)),
     }[params.corpus.source]  # fmt: skip
-    makers = (paths.PACKAGE / f"{name}.py" for name in ("corpus", "golden", "intake", "splits"))
+    names = ("controls", "corpus", "golden", "intake", "rewordings", "splits")
+    makers = (paths.PACKAGE / f"{name}.py" for name in names)
     return fingerprint(
         [
             params.corpus.model_dump(mode="json"), params.seed, params.taxonomy,
@@ -108,46 +129,24 @@ def _made_from(params: Params) -> str:
 
 
 def read(run_dir: Path) -> Corpus:
-    """Read the material of a run that has been prepared."""
+    """Read the material of a run that has been prepared; what older runs lack is empty."""
     folder = Path(run_dir) / "corpus"
     stamp = json.loads((folder / "made.json").read_text())
     split = splits.Split(tuple(stamp["train"]), tuple(stamp["test"]))
-    return Corpus(**{name: read_jsonl(folder / f"{name}.jsonl", kind)
-                     for name, kind in FILES.items()}, split=split)  # fmt: skip
+    return Corpus(**{path.stem: read_jsonl(path, FILES[path.stem]) for path in files(run_dir)},
+                  split=split)  # fmt: skip
 
 
 def files(run_dir: Path) -> list[Path]:
     """Return the files whose hashes say which data a run saw."""
-    return [Path(run_dir) / "corpus" / f"{name}.jsonl" for name in FILES]
+    there = [Path(run_dir) / "corpus" / f"{name}.jsonl" for name in FILES]
+    return [path for path in there if path.stem not in Corpus._field_defaults or path.is_file()]
 
 
 def _rehearsal(params: Params) -> Corpus:
-    from cqa_helpers.rehearsal import people, world
+    from cqa_helpers.rehearsal import material
 
-    declared = params.corpus.people
-    assert declared is not None
-    seed = params.seed
-    train, test = _stories(params)
-    stories = [*train, *test]
-    return Corpus(
-        passages=[world.to_passage(story) for story in stories],
-        annotations=[*people.annotate(train, seed + 2), *people.imitate(train, seed + 3)],
-        experts=people.panel(stories, declared.n_experts, declared.expert_accuracy, seed + 4),
-        recorded=people.reference(test, declared.reference_accuracy, seed + 5),
-        pairs=[
-            *world.literary_pairs(params.corpus.n_pairs, seed + 6),
-            *world.factual_pairs(params.corpus.n_pairs, seed + 7),
-        ],
-        split=splits.Split(tuple(s.id for s in train), tuple(s.id for s in test)),
-    )
-
-
-def _stories(params: Params) -> tuple[list[Any], list[Any]]:
-    from cqa_helpers.rehearsal import world
-
-    sizes = {"train": params.corpus.n_train, "test": params.corpus.n_test}
-    sets = world.story_sets(sizes, params.seed)
-    return sets["train"], sets["test"]
+    return Corpus(**material.gather(params))
 
 
 def _ttcw(params: Params) -> Corpus:
@@ -171,6 +170,7 @@ def _ttcw(params: Params) -> Corpus:
     return Corpus(
         passages=passages,
         annotations=ttcw.as_annotations(data, split.train),
+        probes=ttcw.as_annotations(data, split.test),
         experts=list(data.expert_verdicts),
         recorded=recorded,
         pairs=[],
@@ -196,32 +196,60 @@ def _golden(params: Params) -> Corpus:
             f"judging.recorded names {', '.join(sorted(missing))}; the verdicts in "
             f"{params.corpus.folder}/ are those of {known}."
         )
-    experts = [v for v in data.verdicts if v.judge_id not in wanted]
+    experts = [v for v in by_experts(data) if v.judge_id not in wanted]
     if not experts:
         raise CorpusError(f"no expert verdicts in {params.corpus.folder}/: only those of judges "
                           "that judging.recorded names.")  # fmt: skip
+    rows = {a.passage_id for a in data.annotations} | {v.item_id for v in data.verdicts}
+    told, reworded = rewordings.apart(data.passages, rows)
     judged = {v.item_id for v in experts}
-    passages = [p for p in data.passages if p.id in judged]
+    passages = [p for p in told if p.id in judged]
     if params.tuning is None:
         split = splits.Split((), tuple(p.id for p in passages))
     else:
         # Taught are the dimensions that are judged: an annotation with a gap is audited only.
-        whole = {a.passage_id for a in data.annotations
-                 if set(of.ids()) <= {j.dimension for j in a.judgements}}  # fmt: skip
+        whole = {a.passage_id for a in data.annotations if _arm(a) == "cot"
+                 and set(of.ids()) <= {j.dimension for j in a.judgements}}  # fmt: skip
         split = splits.by_work(
             passages, params.corpus.n_train, params.corpus.n_test, params.seed,
-            strata=_strata(passages, experts), twins=overlap.near_duplicates(passages),
+            strata=_strata(passages, experts), twins=rewordings.twins(passages, reworded),
             trainable=whole & {p.id for p in passages if p.text},
         )  # fmt: skip
+    held_out = set(split.test)
     return Corpus(
-        passages=data.passages,
+        passages=told,
         annotations=data.annotations,
         experts=[_as_expert(v) for v in experts],
         recorded=[v for v in data.verdicts if v.judge_id in wanted],
         pairs=_pairs(params),
         quality=data.quality,
         split=split,
+        reworded=[p for p in reworded if p.meta["rewords"] in held_out],
+        probes=[a for a in data.annotations if a.passage_id in held_out],
     )
+
+
+def by_experts(data: golden.Golden) -> list[Verdict]:
+    """Return the verdicts less those that annotations made for an arm add to them.
+
+    A retelling repeats the verdicts of what it retells; what stands in for a standard or an
+    erring annotator is nobody's verdict on the passage.
+    """
+    made_for = {a.id: _arm(a) for a in data.annotations}
+    by_arm: dict[str, list[Verdict]] = {}
+    for v in data.verdicts:
+        by_arm.setdefault(made_for.get(str(v.meta.get("annotation")), "cot"), []).append(v)
+    own = by_arm.get("cot", [])
+    seen = {(v.item_id, v.dimension, v.judge_id) for v in own}
+    for v in (v for arm in RETELLINGS for v in by_arm.get(arm, [])):
+        if (v.item_id, v.dimension, v.judge_id) not in seen:
+            seen.add((v.item_id, v.dimension, v.judge_id))
+            own.append(v)
+    return own
+
+
+def _arm(annotation: Annotation) -> str:
+    return str(annotation.meta.get("arm", "cot"))
 
 
 def _as_expert(verdict: Verdict) -> Verdict:
@@ -284,20 +312,14 @@ def ratings(params: Params, run_dir: Path) -> Path | None:
         returned = paths.root() / "data" / "ratings" / "ratings.jsonl"
         return returned if returned.is_file() else None
     from cqa_helpers.blinding import Diagnosis
-    from cqa_helpers.rehearsal import people
+    from cqa_helpers.rehearsal import material, people
 
     assert params.corpus.people is not None
     path = Path(run_dir) / "blind" / "ratings.jsonl"
     key = read_jsonl(Path(run_dir) / "blind" / "sealed.key.json", Diagnosis)
     diagnoses = {d.code: people.Diagnosis(d.passage_id, d.values) for d in key}
     rated = people.rate(
-        diagnoses, planted(params), params.corpus.people.n_raters, seed=params.seed + 8
+        diagnoses, material.planted(params), params.corpus.people.n_raters, seed=params.seed + 8
     )
     write_jsonl(path, rated)
     return path
-
-
-def planted(params: Params) -> dict[str, dict[str, int]]:
-    """Return the rehearsal's planted truth by passage and dimension, for its own checks alone."""
-    train, test = _stories(params)
-    return {story.id: dict(story.truth) for story in (*train, *test)}

@@ -118,7 +118,7 @@ def _review(
                 context = f"{question.prompt} {text[: answer.start]}"
                 spots.append(Spot(row, context))
                 owners.append((row, answer.dimension))
-    words = panel.dialect.words
+    words = panel.dialect.words_of(panel.form)
     ends = (words[min(words)], words[max(words)])
     probabilities: list[dict[str, float]] = [{} for _ in chunk]
     found = choice_probabilities(local, spots, ends, judging.batch_size)

@@ -18,7 +18,7 @@ from cqa_helpers.annotations import Annotation, Judgement
 from cqa_helpers.records import Constraints, Passage, Status
 from cqa_helpers.taxonomy import Dimension, Language, Taxonomy
 
-FormName = Literal["reason-first", "verdict-only"]
+FormName = Literal["reason-first", "verdict-only", "verdict-first", "second-voice"]
 
 
 class DialectError(ValueError):
@@ -26,19 +26,29 @@ class DialectError(ValueError):
 
 
 class Form(BaseModel):
-    """One way of answering: with the reasoning before the verdict, or the verdict alone."""
+    """One way of answering: the verdict after the reasoning, before it, or alone.
+
+    ``words`` are the form's own verdict words, where it has any; ``between`` stands between the
+    parts of a section.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     prompt: str = Field(pattern=r"\{passage\}")
     head: str
     verdict: str
     with_reason: bool
+    verdict_first: bool = False
+    between: str = " "
     closing: str
+    words: dict[int, str] | None = None
 
     @model_validator(mode="after")
     def _one_verdict(self) -> Form:
         if self.verdict.count("{verdict}") != 1:
             raise ValueError(f"verdict {self.verdict!r} must hold {{verdict}} once")
+        if self.verdict_first and not self.with_reason:
+            raise ValueError("verdict_first without a reason: a bare verdict comes neither first "
+                             "nor last; leave verdict_first out")  # fmt: skip
         return self
 
 
@@ -52,6 +62,20 @@ class Dialect(BaseModel):
     words: dict[int, str] = Field(min_length=2)
     neutral: str
     constrained: str
+
+    @model_validator(mode="after")
+    def _words_for_each_value(self) -> Dialect:
+        for name, form in self.forms.items():
+            if form.words is not None and form.words.keys() != self.words.keys():
+                raise ValueError(
+                    f"forms.{name}.words has words for {sorted(form.words)}, and the dialect for "
+                    f"{sorted(self.words)}: give one word for each of these values"
+                )
+        return self
+
+    def words_of(self, form: FormName) -> dict[int, str]:
+        """Return the verdict word of each value in a form: its own, or the dialect's."""
+        return self.forms[form].words or self.words
 
     @property
     def scale(self) -> str:
@@ -133,12 +157,13 @@ def completions(
 def parse(text: str, dimensions: Sequence[str], dialect: Dialect, form: FormName) -> list[Answer]:
     """Read the verdict on each dimension from a completion.
 
-    The last verdict within a dimension's own section counts, and one in quotation marks never
-    does: a model that only repeats the question's wording has not answered. Emphasis marks
-    (``**Verdict:** no``) are read over. What is not there is ``unparsed``, never a value.
+    The last verdict within a dimension's own section counts, the first where the form puts the
+    verdict first, and one in quotation marks never does: a model that only repeats the question's
+    wording has not answered. Emphasis marks (``**Verdict:** no``) are read over. What is not
+    there is ``unparsed``, never a value.
     """
     shape = dialect.forms[form]
-    words = {word: value for value, word in dialect.words.items()}
+    words = {word: value for value, word in dialect.words_of(form).items()}
     choice = "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))
     before, after = (_loosely(part) for part in shape.verdict.split("{verdict}"))
     pattern = re.compile(rf"(?<![\"'“‘「『]){before}(?P<word>{choice})(?!\w){after}", re.IGNORECASE)
@@ -146,14 +171,14 @@ def parse(text: str, dimensions: Sequence[str], dialect: Dialect, form: FormName
     answers = []
     for dimension in dimensions:
         span = sections.get(dimension)
-        last = None if span is None else _last(pattern, text, *span)
-        if span is None or last is None:
+        found = None if span is None else _verdict(pattern, text, *span, shape.verdict_first)
+        if span is None or found is None:
             said = "" if span is None else text[slice(*span)].strip()
             answers.append(Answer(dimension, None, said, "unparsed", None))
             continue
-        reason = text[span[0] : last.start()].strip()
-        value = words[_as_written(last["word"], words)]
-        answers.append(Answer(dimension, value, reason, "ok", last.start("word")))
+        own = slice(found.end(), span[1]) if shape.verdict_first else slice(span[0], found.start())
+        value = words[_as_written(found["word"], words)]
+        answers.append(Answer(dimension, value, text[own].strip(), "ok", found.start("word")))
     return answers
 
 
@@ -171,12 +196,12 @@ def _groups(taxonomy: Taxonomy, dialect: Dialect) -> list[tuple[Dimension, ...]]
 
 def _section(judgement: Judgement, dialect: Dialect, form: FormName) -> str:
     shape = dialect.forms[form]
-    parts = [
-        _fill(shape.head, dimension=judgement.dimension),
-        judgement.reason if shape.with_reason else "",
-        _fill(shape.verdict, verdict=dialect.words[judgement.value]),
-    ]
-    return " ".join(part for part in parts if part)
+    verdict = _fill(shape.verdict, verdict=dialect.words_of(form)[judgement.value])
+    said = [judgement.reason, verdict] if shape.with_reason else [verdict]
+    if shape.verdict_first:
+        said.reverse()
+    parts = [_fill(shape.head, dimension=judgement.dimension), *said]
+    return shape.between.join(part for part in parts if part)
 
 
 def _sections(text: str, dimensions: Sequence[str], shape: Form) -> dict[str, tuple[int, int]]:
@@ -200,11 +225,11 @@ def _loosely(template: str) -> str:
     return r"[\s*_]+".join(re.escape(part) for part in re.split(r"\s+", template))
 
 
-def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:
-    found = None
-    for found in pattern.finditer(text, start, end):  # noqa: B007
-        pass
-    return found
+def _verdict(
+    pattern: re.Pattern[str], text: str, start: int, end: int, first: bool
+) -> re.Match[str] | None:
+    found = list(pattern.finditer(text, start, end))
+    return found[0 if first else -1] if found else None
 
 
 def _as_written(word: str, words: dict[str, int]) -> str:

@@ -113,7 +113,7 @@ def release(params: Params, run: Path, out: Path) -> Released:
                            "what they agreed to; data/README.md has the fields.")  # fmt: skip
     people = yamlfile.read(listed, People, ReleaseError)
     of = taxonomy.load(params.taxonomy)
-    theirs = golden.read(folder, of).verdicts
+    theirs = corpus.by_experts(golden.read(folder, of))
     # In a run experts are known as such by name; here by the ids that people.yaml lists.
     material = corpus.prepare(params, run)._replace(
         experts=[v for v in theirs if v.judge_id not in params.judging.recorded]
@@ -164,7 +164,10 @@ def _tables(
     ]
     kept = {a["id"] for a in annotations}
     tables = {
-        "passages": [_passage(p) | {"side": side[p.id]} for p in material.passages],
+        "passages": [
+            _passage(p) | {"side": side[str(p.meta.get("rewords", p.id))]}
+            for p in (*material.passages, *material.reworded)
+        ],
         "annotations": annotations,
         "verdicts": [
             _verdict(v, known[v.item_id]) | {"side": side[v.item_id]}
@@ -180,7 +183,11 @@ def _tables(
              "meta": _json(p.meta), "side": "other"} for p in material.pairs
         ],
     }  # fmt: skip
-    return tables, [p.id for p in material.passages if not shareable(p)], silent
+    return (
+        tables,
+        [p.id for p in (*material.passages, *material.reworded) if not shareable(p)],
+        silent,
+    )
 
 
 def _sides(material: Corpus) -> dict[str, Side]:

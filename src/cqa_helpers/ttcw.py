@@ -114,35 +114,26 @@ def read(fetch: Callable[[str], Path] = sources.fetch) -> TTCW:
 
 
 def as_annotations(data: TTCW, passage_ids: Iterable[str]) -> list[Annotation]:
-    """Return what each expert said of each of these passages as one annotation.
+    """Return each expert verdict on these passages, with its reason, as one annotation.
 
     The reasons were written after a yes or no, test by test, by one person alone. They stand in
     the place of a chain of thought (our choice) and were not elicited as one: ``solo``.
     """
-    wanted = dict.fromkeys(passage_ids)
-    said: dict[tuple[str, str], list[Verdict]] = {}
-    for v in data.expert_verdicts:
-        if v.item_id in wanted:
-            said.setdefault((v.item_id, v.judge_id), []).append(v)
-    order = {item: k for k, item in enumerate(wanted)}
-    annotations = []
-    for item, expert in sorted(said, key=lambda key: (order[key[0]], key[1])):
-        rows = sorted(said[item, expert], key=lambda v: v.dimension)
-        annotations.append(
-            Annotation(
-                id=f"{item}-{expert}",
-                passage_id=item,
-                protocol="solo",
-                expert_id=expert,
-                cot_body="\n".join(v.reason for v in rows),
-                judgements=tuple(
-                    Judgement(dimension=v.dimension, value=v.value, reason=v.reason)
-                    for v in rows
-                    if v.value is not None
-                ),
-            )
+    order = {item: k for k, item in enumerate(dict.fromkeys(passage_ids))}
+    said = [v for v in data.expert_verdicts if v.item_id in order and v.value is not None]
+    said.sort(key=lambda v: (order[v.item_id], v.judge_id, v.dimension))
+    return [
+        Annotation(
+            id=f"{v.item_id}-{v.judge_id}-{v.dimension}",
+            passage_id=v.item_id,
+            protocol="solo",
+            expert_id=v.judge_id,
+            cot_body=v.reason,
+            judgements=(Judgement(dimension=v.dimension, value=v.value, reason=v.reason),),
         )
-    return annotations
+        for v in said
+        if v.value is not None
+    ]
 
 
 M = TypeVar("M", bound=BaseModel)

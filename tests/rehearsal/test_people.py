@@ -13,7 +13,9 @@ from cqa_helpers.rehearsal.people import (
     Diagnosis,
     RatingNoise,
     annotate,
+    err,
     imitate,
+    judge_by_craft,
     panel,
     rate,
     reference,
@@ -126,6 +128,71 @@ def test_the_expert_s_standard_is_the_same_for_every_story_of_a_subtype() -> Non
     assert held == {(d, s): {"yes" if good else "no"} for d, s, good in g.STANDARDS.values()}
 
 
+def test_both_voices_of_one_seed_make_the_same_moves() -> None:
+    from cqa_helpers.rehearsal import voices
+
+    aims = [a for pair in voices.AIMS.values() for a in pair]
+    moves = [
+        *aims,
+        *(e for three in voices.EFFECTS.values() for e in three),
+        *(c for three in voices.COUNTERFACTUALS.values() for c in three),
+    ]
+    first, second = annotate(STORIES, 5), annotate(STORIES, 5, "b", arm="second-voice")
+    for plain, retold in zip(first, second, strict=True):
+        assert retold.meta == {"arm": "second-voice", "voice": "b"}
+        assert _values(retold) == _values(plain)
+        for one, other in zip(plain.judgements, retold.judgements, strict=True):
+            assert one.reason != other.reason
+            made = [m for m in moves if m in one.reason]
+            assert len(made) >= 3
+            assert made == [m for m in moves if m in other.reason]
+
+
+@pytest.mark.parametrize("percent", [10, 20])
+def test_the_one_who_errs_is_wrong_as_often_as_declared_and_argues_coherently(
+    percent: int,
+) -> None:
+    rows = err(STORIES, 3, percent)
+    wrong: Counter[tuple[str, int]] = Counter()
+    for story, row in zip(STORIES, rows, strict=True):
+        assert (row.expert_id, row.meta["arm"]) == (
+            "simulated-erring-annotator", f"noisy-{percent}",
+        )  # fmt: skip
+        for j in row.judgements:
+            note = story.note(j.dimension)
+            right = j.value == story.truth[j.dimension]
+            wrong[j.dimension, story.truth[j.dimension]] += not right
+            assert note.wordings[0] in j.reason
+            assert j.value == int(("yes" if note.answer else "no") == _standard(j.reason))
+            assert right == (_standard(j.reason) == ("yes" if note.good else "no"))
+    # Each dimension has 128 verdicts, half of them good.
+    assert sum(wrong.values()) == (percent * 3 * 128 + 50) // 100
+    assert set(wrong.values()) <= {64 * percent // 100, 64 * percent // 100 + 1}
+
+
+def test_no_story_gives_no_annotation() -> None:
+    for make in (annotate, imitate, judge_by_craft, lambda s, seed: err(s, seed, 20)):
+        assert make([], 1) == []
+
+
+def test_the_standard_annotator_judges_everything_by_craft() -> None:
+    for story, row in zip(STORIES, judge_by_craft(STORIES, 3), strict=True):
+        assert (row.expert_id, row.meta["arm"]) == ("simulated-standard-annotator", "standard")
+        assert set(_values(row).values()) == {story.truth["craft"]}
+        for j in row.judgements:
+            assert story.note("craft").wordings[0] in j.reason
+    both = {tuple(_values(r).values()) for r in judge_by_craft(STORIES, 3)}
+    assert both == {(0, 0, 0), (1, 1, 1)}
+
+
+def test_with_audience_the_standard_annotator_s_other_sections_are_the_experts() -> None:
+    for story, row in zip(STORIES, judge_by_craft(STORIES, 3, audience=True), strict=True):
+        assert row.meta["arm"] == "standard+audience"
+        assert _values(row) == story.truth
+        for j in row.judgements:
+            assert story.note(j.dimension).wordings[0] in j.reason
+
+
 def _accuracy(rows: list, stories: list[Story]) -> float:
     truth = {s.id: s.truth for s in stories}
     return float(np.mean([r.value == truth[r.item_id][r.dimension] for r in rows]))
@@ -212,7 +279,7 @@ def test_a_diagnosis_of_an_unknown_passage_is_refused_by_name() -> None:
 
 
 def test_the_same_seed_gives_the_same_people() -> None:
-    for make in (annotate, imitate):
+    for make in (annotate, imitate, judge_by_craft, lambda s, seed: err(s, seed, 20)):
         assert make(STORIES[:8], 1) == make(STORIES[:8], 1)
         assert make(STORIES[:8], 1) != make(STORIES[:8], 2)
     assert panel(STORIES[:8], seed=1) == panel(STORIES[:8], seed=1)

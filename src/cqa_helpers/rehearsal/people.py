@@ -1,8 +1,9 @@
 """Simulated people with declared accuracy and noise: annotators, a panel, a reference, raters.
 
 Nobody here is an expert. The annotations for training are free of noise (each verdict is the
-planted truth) except the imitator's, whose verdicts are decoupled from it on purpose; panel,
-reference and raters err at the rates their parameters declare.
+planted truth) except those of three annotators who depart from it on purpose: the imitator, the
+one who errs, and the one who judges everything by craft. Panel, reference and raters err at the
+rates their parameters declare.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
+from cqa_helpers import controls
 from cqa_helpers.annotations import Annotation, Judgement
 from cqa_helpers.records import Verdict
 from cqa_helpers.rehearsal import grammar as g
@@ -54,10 +56,11 @@ def _annotation(
     dice: Dice,
     expert: str,
     arm: str,
+    rests_on: Mapping[str, str] | None = None,
 ) -> Annotation:
     judgements = []
     for d in g.DIMENSIONS:
-        note = story.note(d)
+        note = story.note(rests_on[d] if rests_on else d)
         # The standard that makes this verdict follow from an accurate note: the true one where
         # the verdict is true.
         standard = note.answer if values[d] else not note.answer
@@ -78,15 +81,19 @@ def _annotation(
     )
 
 
-def annotate(stories: Sequence[Story], seed: int, voice: voices.Voice = "a") -> list[Annotation]:
+def annotate(
+    stories: Sequence[Story], seed: int, voice: voices.Voice = "a", arm: str = "cot"
+) -> list[Annotation]:
     """Return the simulated expert's annotations: right note, true standard, true verdict.
 
     ``cot_body`` holds the sections, ``summary`` the overall score; the completion to train on is
-    ``f"{cot_body} {summary} </s>"``. A judgement's reason leaves out dimension and verdict.
+    ``f"{cot_body} {summary} </s>"``. A judgement's reason leaves out dimension and verdict. One
+    seed gives both voices the same moves (aim, effect, counterfactual), so that one voice is the
+    other in other words.
     """
     dice = Dice(np.random.default_rng(seed))
     expert = f"simulated-expert-{voice}"
-    return [_annotation(s, s.truth, voice, dice, expert, "cot") for s in stories]
+    return [_annotation(s, s.truth, voice, dice, expert, arm) for s in stories]
 
 
 def decoupled_values(stories: Sequence[Story], rng: np.random.Generator) -> list[dict[str, int]]:
@@ -126,6 +133,50 @@ def imitate(stories: Sequence[Story], seed: int, voice: voices.Voice = "a") -> l
         _annotation(s, own, voice, dice, "simulated-imitator", "style-only")
         for s, own in zip(stories, values, strict=True)
     ]
+
+
+def err(
+    stories: Sequence[Story], seed: int, percent: int, voice: voices.Voice = "a"
+) -> list[Annotation]:
+    """Return annotations of which ``percent`` of the verdicts are wrong, each with its reason.
+
+    The annotator sees the right note and argues coherently, there from the wrong standard. Which
+    verdicts: :func:`cqa_helpers.controls.to_flip`, over all stories.
+    """
+    rng = np.random.default_rng(seed)
+    truth = np.array([s.truth[d] for s in stories for d in g.DIMENSIONS], dtype=float)
+    truth = truth.reshape(-1, len(g.DIMENSIONS))
+    said = np.where(controls.to_flip(truth, percent, rng), 1 - truth, truth).astype(int)
+    dice = Dice(rng)
+    return [
+        _annotation(
+            s, dict(zip(g.DIMENSIONS, row.tolist(), strict=True)), voice, dice,
+            "simulated-erring-annotator", f"noisy-{percent}",
+        )
+        for s, row in zip(stories, said, strict=True)
+    ]  # fmt: skip
+
+
+def judge_by_craft(
+    stories: Sequence[Story], seed: int, audience: bool = False, voice: voices.Voice = "a"
+) -> list[Annotation]:
+    """Return what a standard alignment set would teach: craft, and the rest by its light (halo).
+
+    Every section rests on the note about craft and gives craft's verdict, coherently. With
+    ``audience`` the sections on audience and reality logic are the simulated expert's, from their
+    own notes; craft is judged alike by both, so that nothing of the halo is then left. Our choice:
+    public sets are skewed to craft (FACTS section 3), how far is not known.
+    """
+    dice = Dice(np.random.default_rng(seed))
+    rests_on = {d: d if audience else "craft" for d in g.DIMENSIONS}
+    return [
+        _annotation(
+            s, {d: s.truth[rests_on[d]] for d in g.DIMENSIONS}, voice, dice,
+            "simulated-standard-annotator", "standard+audience" if audience else "standard",
+            rests_on,
+        )
+        for s in stories
+    ]  # fmt: skip
 
 
 def _reason(story: Story, dimension: str) -> str:

@@ -42,7 +42,7 @@ class Note(NamedTuple):
 
 
 class Story(NamedTuple):
-    """A told tale with its planted truth (1 good, 0 violated) by dimension."""
+    """A told tale with its planted truth (1 good, 0 violated) by dimension, and what was drawn."""
 
     id: str
     sentences: tuple[str, ...]
@@ -51,6 +51,7 @@ class Story(NamedTuple):
     notes: tuple[Note, ...]
     plan: Mapping[str, str]
     parts: Mapping[str, tuple[str, ...]]
+    drawn: Draw
 
     @property
     def text(self) -> str:
@@ -258,4 +259,5 @@ def tell(drawn: Draw, truth: tuple[int, ...], story_id: str, aside: str | None =
         notes=(craft, audience, logic, *distractors),
         plan={"intent": g.PLANS[tone], "audience": promise, "reality": world},
         parts={name: parts[name] for name in sequence},
+        drawn=drawn,
     )

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import errno
+import importlib.util
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -198,41 +204,6 @@ def test_the_record_says_what_was_supervised(
     assert json.loads((tmp_path / "one" / "training.json").read_text()) == record
 
 
-def test_a_row_that_would_be_cut_off_is_refused(tiny: LocalModel) -> None:
-    longest = max(len((r.prompt + r.completion).split()) + 1 for r in ROWS)
-    assert finetuning.audit(ROWS, tiny.tokenizer, longest).longest == longest
-    with pytest.raises(TuningError, match=r"p3: \d+ tokens with the end mark.*would be cut off"):
-        finetuning.audit(ROWS, tiny.tokenizer, longest - 1)
-
-
-@pytest.mark.parametrize("completion", ["", " ", "\n"])
-def test_an_empty_completion_is_refused(tiny: LocalModel, completion: str) -> None:
-    rows = [ROWS[0], TrainingRow("p9", "<s> a prompt", completion)]
-    with pytest.raises(TuningError, match="p9: the completion has no token of its own"):
-        finetuning.audit(rows, tiny.tokenizer, 100)
-
-
-def test_no_rows_are_refused(tiny: LocalModel) -> None:
-    with pytest.raises(TuningError, match="no training row"):
-        finetuning.audit([], tiny.tokenizer, 100)
-
-
-@pytest.mark.parametrize(
-    ("labels", "said"),
-    [
-        ([[-100, 5, 3]], "2 rows went into tokenisation; 1 came out"),
-        ([[-100, 5, 3], [-100, -100]], "1 of them without a supervised token"),
-        ([[-100, 5, 3], [-100, 5]], "4 supervised tokens were counted and tokenisation made 3"),
-    ],
-)
-def test_tokens_that_are_not_those_that_were_counted_stop_the_training(
-    labels: list[list[int]], said: str
-) -> None:
-    counted = finetuning.Audit(rows=2, supervised_tokens=4, longest=3)
-    with pytest.raises(TuningError, match=said):
-        finetuning._check_tokenised({"labels": labels}, counted)
-
-
 def test_a_loss_that_is_no_number_is_an_error(
     tiny: LocalModel, tuning: Tuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,3 +230,159 @@ def test_a_4_bit_base_is_tuned_and_left_as_it_was(tiny_params: Params, tmp_path:
     finetuning.without(tuned, local)
     with torch.inference_mode():
         assert torch.equal(local.model(input_ids=ids).logits, before)
+
+
+def test_a_context_of_64_tokens_stops_before_anything_is_trained(
+    tiny: LocalModel, tuning: Tuning, tmp_path: Path
+) -> None:
+    long = [r._replace(prompt=r.prompt + " the inn" * 40) for r in ROWS]
+    short = tuning.model_copy(update={"max_length": 64})
+    with pytest.raises(TuningError, match=r"4 of 4 rows are longer than tuning.max_length \(64"):
+        finetuning.tune(tiny, long, short, 1, tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
+    allowed = short.model_copy(update={"too_long": "cut"})
+    record = finetuning.tune(tiny, long, allowed, 1, tmp_path / "one").record
+    assert record["rows_cut"] == 4
+    assert record["longest_row"] <= 64
+
+
+def test_adapters_are_kept_on_the_way_and_the_last_is_the_result(
+    tiny: LocalModel, tuning: Tuning, tmp_path: Path
+) -> None:
+    longer = tuning.model_copy(update={"steps": 6, "checkpoints": 3})
+    made = finetuning.tune(tiny, ROWS, longer, 1, tmp_path / "one")
+    kept = sorted((made.folder / "checkpoints").iterdir())
+    assert [k.name for k in kept] == ["step-2", "step-4"]
+    assert not same(kept[0], kept[1])
+    assert not same(kept[1], made.folder)
+    # What is kept beside the result does not decide it.
+    bare = longer.model_copy(update={"checkpoints": 1})
+    assert finetuning.recipe(bare, tiny.identity, ROWS, 1) == made.record["recipe"]
+    again = finetuning.tune(tiny, ROWS, bare, 1, tmp_path / "two")
+    assert not (again.folder / "checkpoints").exists()
+    assert same(made.folder, again.folder)
+
+
+def test_what_an_adapter_says_of_its_base_is_a_name_and_no_place(
+    tiny: LocalModel, tuning: Tuning, tmp_path: Path
+) -> None:
+    named = tiny._replace(identity="data/rehearsal/base@0123/float32")
+    made = finetuning.tune(named, ROWS, tuning, 1, tmp_path / "one")
+    said = json.loads((made.folder / "adapter_config.json").read_text())
+    assert said["base_model_name_or_path"] == "data/rehearsal/base"
+    assert sorted(f.name for f in made.folder.iterdir() if f.is_file()) == [
+        "adapter_config.json", "adapter_model.safetensors", "training.json"
+    ]  # fmt: skip
+
+
+def test_a_loss_that_runs_away_stops_at_that_step(
+    tiny: LocalModel, tuning: Tuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trl
+
+    real = trl.SFTTrainer.compute_loss
+    seen: list[int] = []
+
+    def broken(self: Any, *args: Any, **more: Any) -> torch.Tensor:
+        seen.append(self.state.global_step)
+        return real(self, *args, **more) * float("nan")
+
+    monkeypatch.setattr(trl.SFTTrainer, "compute_loss", broken)
+    longer = tuning.model_copy(update={"steps": 20})
+    before = logits(tiny)
+    with pytest.raises(TuningError, match=r"loss is nan at step 1 of 20.*Lower tuning.l"):
+        finetuning.tune(tiny, ROWS, longer, 1, tmp_path / "one")
+    assert max(seen) == 0
+    assert not (tmp_path / "one").exists()
+    assert torch.equal(logits(tiny), before)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), r"Out of memory.*micro_batch_size"),
+        (
+            OSError(errno.ENOSPC, "No space left"),
+            "is full .*GiB free.*finished adapters are kept",
+        ),
+    ],
+)
+def test_no_memory_and_no_disk_are_sentences_and_finished_work_stays(
+    tiny: LocalModel,
+    tuning: Tuning,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    said: str,
+) -> None:
+    import peft
+
+    done = finetuning.tune(tiny, ROWS, tuning, 1, tmp_path / "one")
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(peft.PeftModel, "save_pretrained", stop)
+    with pytest.raises(TuningError, match=said):
+        finetuning.tune(tiny, ROWS, tuning, 2, tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+    assert finetuning.finished(done.folder, done.record["recipe"])
+
+
+def test_another_error_of_the_disk_keeps_its_own_words(
+    tiny: LocalModel, tuning: Tuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import peft
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(peft.PeftModel, "save_pretrained", stop)
+    with pytest.raises(OSError, match="Permission denied"):
+        finetuning.tune(tiny, ROWS, tuning, 2, tmp_path / "two")
+
+
+def test_tensorboard_files_are_written_if_asked_or_the_missing_package_is_named(
+    tiny: LocalModel, tuning: Tuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tuning.model_copy(update={"tensorboard": True})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TuningError, match="package tensorboard is not installed"):
+        finetuning.tune(tiny, ROWS, asked, 1, tmp_path / "one")
+
+
+KILLED = """
+import json
+import sys
+from pathlib import Path
+from cqa_helpers import finetuning, models
+from cqa_helpers.arms import TrainingRow
+from cqa_helpers.params import Models, Tuning
+
+spec = Models.model_validate_json(sys.argv[1])
+tuning = Tuning.model_validate_json(sys.argv[2])
+rows = [TrainingRow(*r) for r in json.loads(sys.argv[3])]
+local = models.load(spec)
+print("ready", flush=True)
+finetuning.tune(local, rows, tuning, 1, Path(sys.argv[4]))
+"""
+
+
+def test_a_training_that_is_killed_and_run_again_ends_with_the_same_bits(
+    tiny: LocalModel, tiny_params: Params, tuning: Tuning, tmp_path: Path
+) -> None:
+    assert tiny_params.models is not None
+    longer = tuning.model_copy(update={"steps": 400, "checkpoints": 40})
+    asked = [tiny_params.models.model_dump_json(), longer.model_dump_json(), json.dumps(ROWS)]
+    run = [sys.executable, "-c", KILLED, *asked]
+    victim = subprocess.Popen([*run, str(tmp_path / "one")])
+    begun = tmp_path / ".one.partial" / "checkpoints"
+    while not begun.is_dir() and victim.poll() is None:
+        time.sleep(0.02)
+    victim.kill()
+    assert victim.wait() == -signal.SIGKILL
+    assert not (tmp_path / "one").exists()
+    for name in ("one", "whole"):
+        finetuning.tune(tiny, ROWS, longer, 1, tmp_path / name)
+    assert same(tmp_path / "one", tmp_path / "whole")
+    assert not (tmp_path / ".one.partial").exists()

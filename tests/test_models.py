@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -119,24 +120,30 @@ def test_the_identity_follows_the_weights_and_the_precision(
     assert models.identity(spec(tiny_params, precision="bfloat16")) != one
 
 
-def test_a_hub_model_is_identified_by_its_revision(tiny_params: Params) -> None:
-    asked = spec(tiny_params, base="someone/model", revision="abc", precision="nf4")
-    assert models.identity(asked) == "someone/model@abc/nf4"
-    unpinned = asked.model_copy(update={"revision": None})
-    assert models.identity(unpinned) == "someone/model@unpinned/nf4"
-
-
 def test_a_base_that_is_nowhere_is_an_error_that_says_what_to_do(
     tiny_params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transformers import AutoTokenizer
-
     def offline(*_: object, **__: object) -> None:
         raise OSError("We couldn't connect\nto the hub")
 
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", offline)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(ModelError, match=r"'no/such'.*We couldn't connect.*connect to the network"):
         models.load(spec(tiny_params, base="no/such"))
+
+
+@pytest.mark.parametrize("harm", ["cut weights", "no tokenizer"])
+def test_a_base_whose_files_are_damaged_is_named_and_what_to_do(
+    tiny_params: Params, tiny_folder: Path, tmp_path: Path, harm: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    if harm == "cut weights":
+        data = (copy / "model.safetensors").read_bytes()
+        (copy / "model.safetensors").write_bytes(data[: len(data) // 2])
+    else:
+        (copy / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match=r"cannot be loaded \(.*[Dd]elete the folder"):
+        models.load(spec(tiny_params, base=str(copy)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

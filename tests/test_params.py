@@ -79,7 +79,7 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     [
         ("micro_batch_size: 5", "micro_batch_size: 3", "does not divide batch_size 5"),
         ("seeds: [1, 2, 3]", "seeds: [1, 2, 1]", "seeds are repeated: [1, 2, 1]"),
-        ("cot: [10, 25, 50, 100]", "cot: [10, 101]", "size 101 is not within 1..corpus.n_train"),
+        ("cot: [10, 25, 50, 100]", "cot: [10, 101]", "size 101 is not within 1..100"),
         ("source: rehearsal", "source: golden", "belongs to source: rehearsal"),
     ],
 )

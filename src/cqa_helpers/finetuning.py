@@ -7,91 +7,28 @@ and, on the same device, ends with the same weights.
 from __future__ import annotations
 
 import contextlib
+import errno
+import importlib.util
 import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from cqa_helpers import capacity, hardware
+from cqa_helpers.adapters import Adapter, finished, recipe, with_adapter, without
 from cqa_helpers.arms import TrainingRow
 from cqa_helpers.models import LocalModel, weights_identity
-from cqa_helpers.params import Tuning, fingerprint
+from cqa_helpers.params import Tuning
 from cqa_helpers.provenance import Stopwatch
+from cqa_helpers.supervision import Audit, TuningError, audit, check_tokenised, cut
 
-
-class TuningError(RuntimeError):
-    """Training must not start, or did not learn anything."""
-
-
-class Adapter(NamedTuple):
-    """A finished adapter: its folder and what training recorded."""
-
-    folder: Path
-    record: dict[str, Any]
-
-
-class Audit(NamedTuple):
-    """What the rows look like as tokens: rows, supervised tokens, longest row."""
-
-    rows: int
-    supervised_tokens: int
-    longest: int
-
-
-def audit(rows: Sequence[TrainingRow], tokenizer: Any, max_length: int) -> Audit:
-    """Count what will be supervised, before a second is spent.
-
-    Raises
-    ------
-    TuningError
-        No rows, a row without a supervised token, or one longer than ``max_length`` tokens.
-    """
-    if not rows:
-        raise TuningError("There is no training row.")
-    supervised, longest = 0, 0
-    for row in rows:
-        head = tokenizer(row.prompt)["input_ids"]
-        # As TRL does it: the end mark is part of the completion, which begins where the tokens of
-        # the prompt alone and of the whole part ways.
-        whole = tokenizer(row.prompt + row.completion + tokenizer.eos_token)["input_ids"]
-        start = next(
-            (i for i, (a, b) in enumerate(zip(head, whole, strict=False)) if a != b), len(head)
-        )
-        own = len(whole) - start
-        if own <= 1 or not row.completion.strip():
-            raise TuningError(f"Passage {row.item_id}: the completion has no token of its own.")
-        if len(whole) > max_length:
-            raise TuningError(
-                f"Passage {row.item_id}: {len(whole)} tokens with the end mark, and "
-                f"tuning.max_length is {max_length}: the verdict would be cut off. Raise it."
-            )
-        supervised += own
-        longest = max(longest, len(whole))
-    return Audit(len(rows), supervised, longest)
-
-
-def recipe(tuning: Tuning, base_identity: str, rows: Sequence[TrainingRow], seed: int) -> str:
-    """Return the hash of all that decides an adapter's weights."""
-    settings = tuning.model_dump(exclude={"arms", "seeds"})
-    return fingerprint([settings, base_identity, [list(row) for row in rows], seed])
-
-
-def finished(folder: Path, wanted: str) -> Adapter | None:
-    """Return the adapter in a folder if it was finished with this recipe, else None.
-
-    Weights that are not those that training recorded (cut off by a power loss, say) do not count.
-    """
-    path = folder / "training.json"
-    if not path.is_file():
-        return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # cut off by a power loss
-        return None
-    whole = record.get("recipe") == wanted and record.get("weights") == weights_identity(folder)
-    return Adapter(folder, record) if whole else None
+__all__ = [
+    "Adapter", "Audit", "TuningError", "audit", "finished", "recipe", "tune", "way", "with_adapter",
+    "without",
+]  # fmt: skip
 
 
 def tune(
@@ -102,13 +39,84 @@ def tune(
     Raises
     ------
     TuningError
-        A guard failed, TRL lost rows, or the loss is not a number.
+        A guard failed, TRL lost rows, memory or disk ran out, or the loss is not a number. What
+        was finished before stays.
     """
     wanted = recipe(tuning, local.identity, rows, seed)
     if done := finished(folder, wanted):
         return done
+    whole = list(rows)
+    if tuning.too_long == "cut":
+        rows = cut(rows, local.tokenizer, tuning.max_length)
     counted = audit(rows, local.tokenizer, tuning.max_length)
+    counted = counted._replace(cut=sum(a != b for a, b in zip(rows, whole, strict=True)))
+    chosen = way(local, tuning, counted)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    import trl  # noqa: F401  # seconds that are not training's
 
+    watch = Stopwatch()
+    with _explained(folder, tuning):
+        outcome = _train(local, rows, tuning, seed, partial, counted, chosen.checkpointing)
+        record = {
+            "recipe": wanted,
+            "weights": weights_identity(partial),
+            "base": local.identity,
+            "seed": seed,
+            "rows": counted.rows,
+            "rows_cut": counted.cut,
+            "supervised_tokens": counted.supervised_tokens,
+            "longest_row": counted.longest,
+            "steps": tuning.steps,
+            **outcome,
+            "memory": chosen.why,
+            "train_seconds": watch.seconds(),
+        }
+        (partial / "training.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    return Adapter(folder, record)
+
+
+def way(local: LocalModel, tuning: Tuning, counted: Audit) -> capacity.Choice:
+    """Return whether activations are recomputed to save memory, what is needed, and why.
+
+    Settled by the card's whole memory: another process's use of it must not change what is run.
+
+    Raises
+    ------
+    TuningError
+        The training does not fit: what is short and what to change.
+    """
+    machine = hardware.machine()
+    on_gpu = local.model.device.type == "cuda"
+    try:
+        return capacity.choose(
+            capacity.shape_of(local.model.config),
+            machine.gpu_total_gib if on_gpu else machine.ram_gib,
+            precision=local.identity.rsplit("/", 1)[-1],
+            checkpointing=tuning.activation_checkpointing,
+            rank=tuning.lora_rank,
+            micro_batch=tuning.micro_batch_size,
+            length=counted.longest,
+            supervised=math.ceil(counted.supervised_tokens / counted.rows),
+            dropout=tuning.lora_dropout > 0,
+            device=local.model.device.type,
+        )
+    except capacity.CapacityError as error:
+        raise TuningError(str(error)) from None
+
+
+def _train(
+    local: LocalModel,
+    rows: Sequence[TrainingRow],
+    tuning: Tuning,
+    seed: int,
+    partial: Path,
+    counted: Audit,
+    checkpointing: bool,
+) -> dict[str, Any]:
+    """Train into a folder that is not there yet; return losses, tokens and share of padding."""
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
@@ -116,9 +124,6 @@ def tune(
     from trl import SFTTrainer
 
     transformers_logging.disable_progress_bar()
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    watch = Stopwatch()
     # PEFT draws the adapter's weights when it is made, which is before the Trainer seeds.
     set_seed(seed)
     peft_model = get_peft_model(
@@ -131,87 +136,110 @@ def tune(
             task_type="CAUSAL_LM",
         ),
     )
+    # The name of the base travels with the adapter, never the place where it lay.
+    peft_model.peft_config["default"].base_model_name_or_path = local.identity.split("@")[0]
     data = Dataset.from_list([{"prompt": r.prompt, "completion": r.completion} for r in rows])
     try:
         with _no_progress():
             trainer = SFTTrainer(
                 model=peft_model,
-                args=_config(tuning, seed, partial, local),
+                args=_config(tuning, seed, partial, local, checkpointing),
                 train_dataset=data,
                 processing_class=local.tokenizer,
+                callbacks=[_keeper(tuning, partial)],
             )
-            _check_tokenised(trainer.train_dataset, counted)
+            check_tokenised(trainer.train_dataset, counted)
             outcome = trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         if not math.isfinite(outcome.training_loss) or not outcome.training_loss > 0:
-            raise TuningError(f"The training loss is {outcome.training_loss}: nothing was learnt.")
-        peft_model.save_pretrained(str(partial))
-        tokens = int(trainer.state.num_input_tokens_seen or 0)
+            raise _no_loss(outcome.training_loss, tuning)
+        _save(peft_model, partial)
+        tokens = trainer.state.num_input_tokens_seen
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     finally:
         # The base is shared by all seeds: take the adapter out again.
         peft_model.unload()
         local.model.eval()
-    record = {
-        "recipe": wanted,
-        "weights": weights_identity(partial),
-        "base": local.identity,
-        "seed": seed,
-        "rows": counted.rows,
-        "supervised_tokens": counted.supervised_tokens,
-        "longest_row": counted.longest,
-        "steps": tuning.steps,
-        "tokens_seen": tokens or None,
-        "losses": losses,
-        "train_seconds": watch.seconds(),
-    }
-    (partial / "training.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
-    return Adapter(folder, record)
+    return {"tokens_seen": int(tokens) if tokens else None, "losses": losses}
 
 
-def with_adapter(local: LocalModel, folder: Path) -> LocalModel:
-    """Return the base with an adapter switched on; take it off again with :func:`without`."""
-    from peft import PeftModel
-
-    model = PeftModel.from_pretrained(local.model, str(folder))
-    model.eval()
-    return LocalModel(model, local.tokenizer, f"{local.identity}+{weights_identity(folder)}")
+def _save(peft_model: Any, folder: Path) -> None:
+    # The embeddings are not tuned, and to look whether they changed would ask the hub.
+    peft_model.save_pretrained(str(folder), save_embedding_layers=False)
+    # PEFT's card is an empty form; an export writes one that says something.
+    (folder / "README.md").unlink(missing_ok=True)
 
 
-def without(tuned: LocalModel, base: LocalModel) -> LocalModel:
-    """Take the adapter off; return the base, whose outputs are what they were before."""
-    tuned.model.unload()
-    base.model.eval()
-    return base
+def _keeper(tuning: Tuning, folder: Path) -> Any:
+    """Return a callback that keeps adapters on the way and stops at a loss that is no number."""
+    from transformers import TrainerCallback
+
+    kept = {round(tuning.steps * k / tuning.checkpoints) for k in range(1, tuning.checkpoints)}
+
+    class Keeper(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            loss = (logs or {}).get("loss")
+            if loss is not None and not math.isfinite(loss):
+                raise _no_loss(loss, tuning, state.global_step)
+
+        def on_step_end(
+            self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+        ) -> None:
+            if state.global_step in kept - {0, tuning.steps}:
+                _save(model, folder / "checkpoints" / f"step-{state.global_step}")
+
+    return Keeper()
 
 
-def _check_tokenised(data: Any, counted: Audit) -> None:
-    """Make sure that TRL's own tokens are those that were counted: no row lost, none emptied."""
-    supervised = [sum(label != -100 for label in labels) for labels in data["labels"]]
-    if len(supervised) != counted.rows or min(supervised) == 0:
+def _no_loss(loss: float, tuning: Tuning, step: int | None = None) -> TuningError:
+    where = "" if step is None else f" at step {step} of {tuning.steps}"
+    return TuningError(
+        f"The training loss is {loss}{where}: nothing was learnt, and no adapter is kept. Lower "
+        f"tuning.learning_rate ({tuning.learning_rate}) or lengthen tuning.warmup_steps "
+        f"({tuning.warmup_steps})."
+    )
+
+
+@contextlib.contextmanager
+def _explained(folder: Path, tuning: Tuning) -> Iterator[None]:
+    """Say in a sentence what a full disk or a full memory means for the run."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
         raise TuningError(
-            f"{counted.rows} rows went into tokenisation; {len(supervised)} came out, "
-            f"{supervised.count(0)} of them without a supervised token: nothing was trained."
-        )
-    if sum(supervised) != counted.supervised_tokens:
+            f"Out of memory while training {folder.name} ({str(error).splitlines()[0]}). Set "
+            f"tuning.activation_checkpointing to on, micro_batch_size to 1 (it is "
+            f"{tuning.micro_batch_size}), lower max_length, or set models.precision to nf4. "
+            "Finished adapters are kept."
+        ) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        free = shutil.disk_usage(folder.parent).free / 2**30
         raise TuningError(
-            f"{counted.supervised_tokens} supervised tokens were counted and tokenisation made "
-            f"{sum(supervised)}: nothing was trained."
-        )
+            f"The disk that holds {folder.parent} is full ({free:.1f} GiB free): {folder.name} "
+            "could not be written. Make room and run again: finished adapters are kept, this one "
+            "is begun anew."
+        ) from None
 
 
-def _config(tuning: Tuning, seed: int, folder: Path, local: LocalModel) -> Any:
+def _config(tuning: Tuning, seed: int, folder: Path, local: LocalModel, checkpointing: bool) -> Any:
     import torch
     from trl import SFTConfig
 
     on_gpu = local.model.device.type == "cuda"
+    if tuning.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise TuningError(
+            "tuning.tensorboard is true and the package tensorboard is not installed: install it, "
+            "or set tensorboard to false. The loss curve is in the notebook either way."
+        )
     return SFTConfig(
         output_dir=str(folder),
         max_steps=tuning.steps,
         per_device_train_batch_size=tuning.micro_batch_size,
         gradient_accumulation_steps=tuning.batch_size // tuning.micro_batch_size,
-        activation_checkpointing=on_gpu,
+        activation_checkpointing=checkpointing,
         learning_rate=tuning.learning_rate,
         lr_scheduler_type=tuning.schedule,
         warmup_steps=tuning.warmup_steps,
@@ -229,14 +257,15 @@ def _config(tuning: Tuning, seed: int, folder: Path, local: LocalModel) -> Any:
         include_num_input_tokens_seen="all",
         logging_strategy="steps",
         logging_steps=max(1, tuning.steps // 20),
+        logging_nan_inf_filter=False,
         save_strategy="no",
-        report_to="none",
+        report_to="tensorboard" if tuning.tensorboard else "none",
         disable_tqdm=True,
     )
 
 
 @contextlib.contextmanager
-def _no_progress() -> Any:
+def _no_progress() -> Iterator[None]:
     """Keep the data sets library's bars and the Trainer's printed log out of the notebook."""
     import datasets
 

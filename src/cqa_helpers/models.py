@@ -10,21 +10,29 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cqa_helpers import paths
 from cqa_helpers.params import Models, fingerprint
-from cqa_helpers.provenance import sha256
+from cqa_helpers.weights import (
+    ModelError,
+    device_of,
+    first_line,
+    folder_of,
+    identity,
+    precision_of,
+    weights_identity,
+)
 
 if TYPE_CHECKING:
     import torch
 
-
-class ModelError(RuntimeError):
-    """A model cannot be loaded as the params ask."""
+__all__ = [
+    "LocalModel", "ModelError", "Spot", "batches", "choice_probabilities", "device_of", "encode",
+    "identity", "load", "load_tokenizer", "precision_of", "quiet", "sample", "seed_of",
+    "weights_identity",
+]  # fmt: skip
 
 
 class LocalModel(NamedTuple):
@@ -43,7 +51,7 @@ class Spot(NamedTuple):
 
 
 def load(spec: Models, base: str | None = None) -> LocalModel:
-    """Load a base model in the declared precision.
+    """Load a base model in the declared precision, from safetensors and without remote code.
 
     ``base`` overrides ``spec.base``; a path below the repository is loaded from disk, all else
     is a hub id at ``spec.revision``.
@@ -51,20 +59,24 @@ def load(spec: Models, base: str | None = None) -> LocalModel:
     Raises
     ------
     ModelError
-        Not on disk and not to be had from the hub, or the device or precision is not there.
+        Not on disk and not to be had from the hub, its files are damaged or not safetensors, or
+        the device or precision is not there.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(spec.threads)
-    name = base or spec.base
-    folder = paths.root() / name
-    where, revision = (str(folder), None) if folder.is_dir() else (name, spec.revision)
-    device = device_of(spec)
-    options: dict[str, Any] = {"revision": revision, "dtype": dtype_of(spec)}
-    if spec.precision == "nf4":
+    name, where = base or spec.base, folder_of(spec, base)
+    device, precision = device_of(spec), precision_of(spec, base)
+    options: dict[str, Any] = {
+        "dtype": torch.float32 if precision == "float32" else torch.bfloat16,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
+    if precision == "nf4":
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(
@@ -74,53 +86,49 @@ def load(spec: Models, base: str | None = None) -> LocalModel:
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
         options["device_map"] = {"": device}
+    tokenizer = load_tokenizer(spec, base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, padding_side="left")
-        model: Any = AutoModelForCausalLM.from_pretrained(where, **options)
-    except OSError as error:
-        first = str(error).strip().splitlines()[0]
+        model: Any = AutoModelForCausalLM.from_pretrained(str(where), **options)
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(
-            f"Base model {name!r} is neither a folder of the repository nor to be had from the "
-            f"hub ({first}). Give a local folder in models.base, or connect to the network."
+            f"Base model {name!r} in {where} cannot be loaded ({first_line(error)}). Only whole "
+            "safetensors files are read and no code that comes with a model is run: delete the "
+            "folder and let it be fetched again, or name another base."
         ) from None
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if spec.precision != "nf4":
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"Base model {name!r} does not fit into the memory of the card in {precision} "
+            f"({first_line(error)}). Set models.precision to nf4, or use a larger card."
+        ) from None
+    if precision != "nf4":
         model = model.to(device)
     model.eval()
     return LocalModel(model, tokenizer, identity(spec, base))
 
 
-def identity(spec: Models, base: str | None = None) -> str:
-    """Return what identifies a base: name, and sha256 of its weights or the hub revision."""
-    name = base or spec.base
-    weights = paths.root() / name / "model.safetensors"
-    tag = sha256(weights)[:16] if weights.is_file() else (spec.revision or "unpinned")
-    return f"{name}@{tag}/{spec.precision}"
-
-
-def device_of(spec: Models) -> str:
-    """Return the device to use: ``cuda`` or ``cpu``.
+def load_tokenizer(spec: Models, base: str | None = None) -> Any:
+    """Load a base model's tokenizer alone, padding on the left.
 
     Raises
     ------
     ModelError
-        ``cuda`` is asked for and there is none.
+        It is not there, or not whole.
     """
-    import torch
+    from transformers import AutoTokenizer
 
-    if spec.device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("models.device is cuda and this machine has no CUDA device.")
-    if spec.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return spec.device
-
-
-def dtype_of(spec: Models) -> torch.dtype:
-    """Return the dtype of the weights that are not quantised."""
-    import torch
-
-    return torch.float32 if spec.precision == "float32" else torch.bfloat16
+    where = folder_of(spec, base)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(where), padding_side="left", trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"The tokenizer of {base or spec.base!r} in {where} cannot be loaded "
+            f"({first_line(error)}). Delete the folder and let it be fetched again."
+        ) from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def batches(n: int, size: int) -> Iterator[slice]:
@@ -214,11 +222,6 @@ def encode(local: LocalModel, texts: Sequence[str]) -> dict[str, torch.Tensor]:
     """Return padded ids and mask on the model's device."""
     out = local.tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left")
     return {k: out[k].to(local.model.device) for k in ("input_ids", "attention_mask")}
-
-
-def weights_identity(folder: Path) -> str:
-    """Return the first 16 hexadecimal digits of the sha256 of an adapter's weights."""
-    return sha256(folder / "adapter_model.safetensors")[:16]
 
 
 def quiet() -> None:

@@ -20,13 +20,14 @@ from cqa_helpers.records import Pair, Passage, Verdict
 
 def wanted(params: Params) -> list[Member]:
     """Return the models whose reading is measured: the declared arms at full size, every seed."""
-    assert params.tuning is not None
     assert params.surprise is not None
-    full = {arm: max(sizes) for arm, sizes in params.tuning.arms.items()}
     return [
         m
         for m in cohort.planned(params)
-        if m.lineage == "first" and m.arm in params.surprise.arms and m.n == full[m.arm]
+        if m.plain
+        and m.lineage == "first"
+        and m.arm in params.surprise.arms
+        and cohort.at_full_size(m, params)
     ]
 
 

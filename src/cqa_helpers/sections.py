@@ -1,0 +1,187 @@
+"""The sections of a params file: what each may say, and what hangs together within one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ArmName = Literal[
+    "cot",
+    "verdict-only",
+    "verdict-first",
+    "second-voice",
+    "mixed-genre",
+    "noisy-10",
+    "noisy-20",
+    "standard",
+    "standard+audience",
+    "style-only",
+    "shuffled",
+]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RehearsalPeople(Section):
+    """The declared skill of everyone who is simulated."""
+
+    n_experts: int = Field(ge=2, le=20)
+    expert_accuracy: float = Field(gt=0.5, le=1)
+    reference_accuracy: float = Field(gt=0.5, le=1)
+    n_raters: int = Field(ge=2, le=20)
+
+
+class Corpus(Section):
+    """Where passages, annotations, verdicts and pairs come from.
+
+    ``folder`` holds a golden set, ``pairs`` is a folder of pairs; both from the repository root.
+    ``target`` is how many annotations the study set out for.
+    """
+
+    source: Literal["rehearsal", "ttcw", "golden"]
+    folder: str | None = None
+    pairs: str | None = None
+    n_train: int = Field(ge=0, le=10_000)
+    n_test: int = Field(ge=1, le=10_000)
+    n_pairs: int = Field(ge=0, le=10_000)
+    target: int = Field(default=100, ge=1)
+    people: RehearsalPeople | None = None
+
+    @model_validator(mode="after")
+    def _people_are_simulated_in_the_rehearsal_only(self) -> Corpus:
+        if (self.source == "rehearsal") != (self.people is not None):
+            raise ValueError("people (simulated experts and raters) belongs to source: rehearsal")
+        return self
+
+    @model_validator(mode="after")
+    def _folders_are_the_golden_sets_only(self) -> Corpus:
+        if (self.source == "golden") != (self.folder is not None):
+            raise ValueError("folder (passages, annotations, verdicts) belongs to source: golden")
+        if self.pairs is not None and self.source != "golden":
+            raise ValueError("pairs (a folder of JSON Lines) belongs to source: golden")
+        return self
+
+
+class Models(Section):
+    """The base model, and how it is loaded; ``usd_per_hour`` is the price of the machine."""
+
+    base: str = Field(min_length=1)
+    revision: str | None = None
+    second_base: str | None = None
+    precision: Literal["auto", "float32", "bfloat16", "nf4"]
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int = Field(ge=1, le=256)
+    dialect: str = Field(min_length=1)
+    usd_per_hour: float | None = Field(default=None, ge=0)
+
+
+class Nested(Section):
+    """Samples of annotations crossed with training seeds: which of the two makes runs differ."""
+
+    arm: ArmName = "cot"
+    n: int = Field(ge=2, le=10_000)
+    samples: int = Field(ge=2, le=1000)
+    seeds: int = Field(ge=2, le=1000)
+
+
+class Tuning(Section):
+    """LoRA fine-tuning: arms with their sizes, over seeds, equal steps for all.
+
+    Arms in ``equal_tokens`` are trained a second time until they have seen as many supervised
+    tokens as ``cot`` has. ``checkpoints`` adapters are kept, evenly on the way; the last is
+    primary.
+    """
+
+    arms: dict[ArmName, list[int]] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    equal_tokens: list[ArmName] = []
+    nested: Nested | None = None
+    steps: int = Field(ge=1, le=100_000)
+    batch_size: int = Field(ge=1, le=1024)
+    micro_batch_size: int = Field(ge=1, le=1024)
+    learning_rate: float = Field(gt=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_steps: int = Field(ge=0)
+    max_length: int = Field(ge=16, le=131_072)
+    lora_rank: int = Field(ge=1, le=1024)
+    lora_alpha: int = Field(ge=1, le=4096)
+    lora_dropout: float = Field(ge=0, lt=1)
+    checkpoints: int = Field(default=5, ge=1, le=100)
+    activation_checkpointing: Literal["auto", "on", "off"] = "auto"
+    too_long: Literal["refuse", "cut"] = "refuse"
+    tensorboard: bool = False
+
+    @model_validator(mode="after")
+    def _second_comparisons_have_a_first(self) -> Tuning:
+        missing = [a for a in self.equal_tokens if a not in self.arms]
+        if missing or (self.equal_tokens and "cot" not in self.arms):
+            raise ValueError(
+                f"equal_tokens compares arms with cot at equal supervised tokens: "
+                f"{', '.join([*missing, *(['cot'] if 'cot' not in self.arms else [])])} "
+                "must be in arms"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Tuning:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"micro_batch_size {self.micro_batch_size} does not divide batch_size "
+                f"{self.batch_size}"
+            )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds are repeated: {self.seeds}")
+        return self
+
+
+class Live(Section):
+    """A judge behind an OpenAI-compatible endpoint; its key comes from the environment."""
+
+    judge_id: str
+    model: str
+    base_url: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    max_tokens: int = Field(ge=16, le=100_000)
+    usd_per_million_input: float = Field(ge=0)
+    usd_per_million_output: float = Field(ge=0)
+    budget_usd: float = Field(gt=0)
+
+
+class Judging(Section):
+    """Who judges, and how local models are sampled."""
+
+    temperature: float = Field(ge=0, le=2)
+    max_new_tokens: int = Field(ge=1, le=32_768)
+    batch_size: int = Field(ge=1, le=4096)
+    recorded: list[str] = []
+    live: list[Live] = []
+    baselines: list[Literal["always-no", "always-yes", "majority", "longest", "shuffled"]]
+
+
+class Surprise(Section):
+    """The calibrated-surprise measure."""
+
+    primary: Literal["judgment", "text"]
+    arms: list[ArmName] = Field(min_length=1)
+    clip: float = Field(gt=0, lt=0.5)
+    batch_size: int = Field(ge=1, le=4096)
+
+
+class Blind(Section):
+    """The blind test: how many passages, and whose diagnoses the raters see."""
+
+    n_items: int = Field(ge=1, le=10_000)
+    judges: list[str] = Field(min_length=2)
+
+
+class Study(Section):
+    """What is decided before data are opened."""
+
+    candidate: str
+    reference: str
+    margin: float = Field(gt=0, lt=1)
+    level: float = Field(gt=0.5, lt=1)
+    n_boot: int = Field(ge=100, le=1_000_000)

@@ -121,6 +121,43 @@ def test_a_curve_shows_sizes_as_they_are_and_the_mean_of_seeds() -> None:
     assert {"0.60", "0.90", "cannot tell"} <= set(texts(figure))
 
 
+def test_a_fitted_curve_has_a_band_and_is_dashed_beyond_what_was_measured() -> None:
+    rows = pd.DataFrame({"n": [10, 10, 100, 100], "value": [0.5, 0.7, 0.9, 0.9]})
+    band = pd.DataFrame({"n": [10, 100, 200, 400], "value": [0.6, 0.9, 0.92, 0.93]})
+    band = band.assign(low=band["value"] - 0.05, high=band["value"] + 0.05)
+    figure = figures.curve(rows, "t", "s", "annotations", "AUC", {}, band=band.iloc[::-1])
+    (ax,) = figure.axes
+    solid, dashed, _ = ax.get_lines()
+    assert list(np.asarray(solid.get_xdata())) == [10, 100]
+    assert list(np.asarray(dashed.get_xdata())) == [100, 200, 400]
+    assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
+    (area,) = ax.collections
+    drawn = area.get_paths()[0].vertices
+    assert (drawn[:, 1].min(), drawn[:, 1].max()) == pytest.approx((0.55, 0.98))
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["10", "100", "400"]
+    assert "extrapolated" in texts(figure)
+
+
+@pytest.mark.parametrize("limits", [None, float("nan")])
+def test_a_band_without_limits_is_a_line_alone(limits: float | None) -> None:
+    rows = pd.DataFrame({"n": [10, 25, 100, 400], "value": [0.5, 0.7, 0.9, None]})
+    band = pd.DataFrame({"n": [10, 100, 400], "value": [0.5, 0.9, 0.95]})
+    figure = figures.curve(
+        rows, "t", "s", "annotations", "AUC", {}, band=band.assign(low=limits, high=limits)
+    )
+    (area,) = figure.axes[0].collections
+    assert all(len(path.vertices) == 0 for path in area.get_paths())
+    # A size at which no run has a value was not measured.
+    assert list(np.asarray(figure.axes[0].get_lines()[1].get_xdata())) == [100, 400]
+
+
+def test_an_empty_band_leaves_the_line_of_means() -> None:
+    rows = pd.DataFrame({"n": [10, 10, 100, 100], "value": [0.5, 0.7, 0.9, 0.9]})
+    none = pd.DataFrame(columns=["n", "value", "low", "high"], dtype=float)
+    figure = figures.curve(rows, "t", "s", "annotations", "AUC", {}, band=none)
+    assert list(np.asarray(figure.axes[0].get_lines()[0].get_ydata())) == pytest.approx([0.6, 0.9])
+
+
 def test_losses_run_to_the_last_step() -> None:
     figure = figures.losses({"cot-1": [3.0, 2.0, 1.0]}, 90)
     (line,) = figure.axes[0].get_lines()

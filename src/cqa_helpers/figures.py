@@ -23,6 +23,7 @@ COLOURS = {
     "human": "#009E73",
     "base": "#56B4E9",
     "control": "#CC79A7",
+    "arm": "#B07A2A",
     "recorded": "#5F6B76",
     "baseline": "#A7ADB4",
 }
@@ -48,7 +49,7 @@ def role_of(judge_id: str, reference: str, recorded: Sequence[str] = ()) -> str:
     if judge_id in ("tuned", "tuned-second-base"):
         return "tuned"
     if judge_id.startswith("tuned-"):
-        return "control"
+        return "control" if judge_id.startswith(("tuned-style-only", "tuned-shuffled")) else "arm"
     return "base" if judge_id.startswith("base") else "baseline"
 
 
@@ -201,14 +202,33 @@ def curve(
     xlabel: str,
     ylabel: str,
     lines: Mapping[float, str],
+    band: pd.DataFrame | None = None,
 ) -> Figure:
     """Draw a learning curve: one dot a seed, the mean as a line, over sizes on a log scale.
 
-    ``rows`` has ``n`` and ``value``, one row a seed.
+    ``rows`` has ``n`` and ``value``, one row a seed. ``band`` is a fitted curve, ``n``, ``value``,
+    ``low``, ``high``, drawn in place of the line of means; beyond the largest size measured it is
+    dashed, and where it has no limits there is a line alone.
     """
     figure, ax = canvas(title, subtitle, 2.3)
     means = rows.groupby("n")["value"].mean()
-    ax.plot(means.index, means, color=COLOURS["tuned"], lw=2)
+    ticks = list(means.index)
+    if band is None or band.empty:
+        ax.plot(means.index, means, color=COLOURS["tuned"], lw=2)
+    else:
+        band = band.sort_values("n").astype(float)
+        last = rows.loc[rows["value"].notna(), "n"].max()
+        # Both parts share the point at which measuring ends, so that no gap shows.
+        near, far = band[band["n"] <= last], band[band["n"] >= last]
+        ax.fill_between(band["n"], band["low"], band["high"], color=COLOURS["tuned"], alpha=0.15,
+                        lw=0)  # fmt: skip
+        ax.plot(near["n"], near["value"], color=COLOURS["tuned"], lw=2)
+        if len(far) > 1:
+            ax.plot(far["n"], far["value"], color=COLOURS["tuned"], lw=2, ls=(0, (3, 2)))
+            ticks.append(round(far["n"].iloc[-1]))
+            ax.annotate("extrapolated", (far["n"].iloc[-1], far["value"].iloc[-1]), fontsize=7.5,
+                        color=SOFT, ha="right", va="top", xytext=(0, -8),
+                        textcoords="offset points")  # fmt: skip
     ax.plot(rows["n"], rows["value"], "o", mfc="white", mec=COLOURS["tuned"], ms=6)
     for n, value in means.items():
         ax.annotate(number(value), (n, value), xytext=(8, -11), textcoords="offset points",
@@ -218,7 +238,7 @@ def curve(
         ax.annotate(name, (1, y), xycoords=("axes fraction", "data"), fontsize=7.5, color=SOFT,
                     ha="right", va="bottom")  # fmt: skip
     ax.set_xscale("log")
-    ax.set_xticks(list(means.index), [str(n) for n in means.index])
+    ax.set_xticks(ticks, [str(n) for n in ticks])
     ax.minorticks_off()
     ax.spines["left"].set_visible(True)
     ax.set(xlabel=xlabel, ylabel=ylabel)

@@ -3,6 +3,7 @@
 # Every rule runs one notebook; it resumes after a stop and reruns only what changed.
 from pathlib import Path
 
+from cqa_helpers import cohort
 from cqa_helpers import params as run_params
 
 PROFILE = config.get("profile", "rehearsal")
@@ -17,27 +18,17 @@ PAGE_CODE = [str(p) for p in sorted(Path("src").rglob("*.py")) if p.stem in PAGE
 NOTEBOOKS = [f"{RUN}/notebooks/{n}.ipynb" for n in PARAMS.notebooks()]
 
 
-def arms():
-    """Return one (lineage, arm, size) for each execution of 02."""
-    if PARAMS.tuning is None:
-        return []
-    from cqa_helpers.cohort import planned
-
-    return sorted({f"{m.lineage}-{m.arm}-{m.n}" for m in planned(PARAMS)})
+# Each execution of 02 by its name: one arm at one size on one base, over its seeds.
+CELLS = cohort.cells(PARAMS)
 
 
-def read_arms():
+def read_cells():
     """Return the executions of 02 whose models 03 reads."""
     if PARAMS.surprise is None:
         return []
     from cqa_helpers.reading import wanted
 
-    return sorted({f"{m.lineage}-{m.arm}-{m.n}" for m in wanted(PARAMS)})
-
-
-wildcard_constraints:
-    lineage="first|second",
-    n=r"\d+",
+    return sorted({m.cell for m in wanted(PARAMS)})
 
 
 rule all:
@@ -68,25 +59,27 @@ rule tune:
         "notebooks/02-fine-tune.py",
         f"{RUN}/results/01-annotate-audit.json",
     output:
-        f"{RUN}/notebooks/02-fine-tune/{{lineage}}-{{arm}}-{{n}}.ipynb",
-        f"{RUN}/results/02-fine-tune/{{lineage}}-{{arm}}-{{n}}.json",
+        f"{RUN}/notebooks/02-fine-tune/{{cell}}.ipynb",
+        f"{RUN}/results/02-fine-tune/{{cell}}.json",
     params:
         hash=PARAMS.fingerprint("02-fine-tune") if PARAMS.tuning else "",
+        cell=lambda wildcards: " ".join(
+            f"-p {name} {value}" for name, value in cohort.parameters(CELLS[wildcards.cell]).items()
+        ),
     resources:
         gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
     benchmark:
-        f"{RUN}/timings/02-fine-tune/{{lineage}}-{{arm}}-{{n}}.tsv"
+        f"{RUN}/timings/02-fine-tune/{{cell}}.tsv"
     message:
-        "02 fine-tune: {wildcards.arm}, {wildcards.n} annotations, {wildcards.lineage} base"
+        "02 fine-tune: {wildcards.cell}"
     shell:
-        f"{EXECUTE} 02-fine-tune --out {{output[0]}} -p arm {{wildcards.arm}}"
-        " -p n_train {wildcards.n} -p lineage {wildcards.lineage}"
+        f"{EXECUTE} 02-fine-tune --out {{output[0]}} {{params.cell}}"
 
 
 rule tuned:
     input:
         "notebooks/02-fine-tune.py",
-        expand(f"{RUN}/results/02-fine-tune/{{cell}}.json", cell=arms()),
+        expand(f"{RUN}/results/02-fine-tune/{{cell}}.json", cell=CELLS),
     output:
         f"{RUN}/notebooks/02-fine-tune.ipynb",
         f"{RUN}/results/02-fine-tune.json",
@@ -103,7 +96,7 @@ rule tuned:
 rule surprise:
     input:
         "notebooks/03-calibrated-surprise.py",
-        expand(f"{RUN}/results/02-fine-tune/{{cell}}.json", cell=read_arms()),
+        expand(f"{RUN}/results/02-fine-tune/{{cell}}.json", cell=read_cells()),
     output:
         f"{RUN}/notebooks/03-calibrated-surprise.ipynb",
         f"{RUN}/results/03-calibrated-surprise.json",

@@ -66,8 +66,7 @@ rows += baselines.verdicts(
 absent = []
 with calls.CallRecord(run / "calls.sqlite") as record:
     if params.tuning is not None:
-        largest = {arm: max(sizes) for arm, sizes in params.tuning.arms.items()}
-        members = [m for m in cohort.planned(params) if m.n == largest[m.arm]]
+        members = [m for m in cohort.planned(params) if m.plain and cohort.at_full_size(m, params)]
         for lineage in sorted({m.lineage for m in members}):
             base = cohort.Base(params.models, lineage)
             rows += cohort.ask_base(base, params, held_out, record, lineage)

@@ -45,6 +45,12 @@ CELLS: dict[str, dict[str, str]] = {
         "fig-arms": "Reasoning lifts the model above chance",
         "tbl-arms": "AUC by arm and seed",
         "fig-curve": "Little is gained past the first annotations",
+        "tbl-tokens": "Arms at equal steps and at equal tokens",
+        "tbl-recognition": "What the base tells apart before tuning",
+        "fig-plane": "Style alone talks and does not judge",
+        "tbl-style": "Talk and judgment by arm",
+        "tbl-variance": "What makes runs differ",
+        "tbl-beating": "Seeds that exceed the reference",
     },
     "03-calibrated-surprise": {
         "fig-surprise": "Literary pairs move, factual pairs do not",

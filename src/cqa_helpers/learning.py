@@ -20,6 +20,9 @@ from cqa_helpers.finetuning import Adapter
 from cqa_helpers.params import Params
 from cqa_helpers.records import Verdict, to_table
 
+# All other arms are variations of what is taught.
+ROLES = {"cot": "tuned", "style-only": "control", "shuffled": "control"}
+
 
 class Measured(NamedTuple):
     """One model on held-out passages: AUC by dimension, their mean, accuracy, no answer."""
@@ -49,6 +52,13 @@ def measure(
     """Return each model's AUC and accuracy against the experts' majority."""
     majority = _majority(material)
     return {member: _measured(to_table(list(v)), majority) for member, v in answers.items()}
+
+
+def of_recorded(judge_id: str, material: Corpus) -> Measured | None:
+    """Return a recorded judge's AUC and accuracy on the held-out passages, if it is there."""
+    held_out = set(material.split.test)
+    rows = [v for v in material.recorded if v.judge_id == judge_id and v.item_id in held_out]
+    return _measured(to_table(rows), _majority(material)) if rows else None
 
 
 def _majority(material: Corpus) -> pd.DataFrame:
@@ -98,10 +108,10 @@ def by_arm(
         for arm, sizes in params.tuning.arms.items():
             mine = [
                 to_table(list(v)) for m, v in answers.items()
-                if m.arm == arm and m.n == max(sizes) and m.lineage == lineage
+                if m.plain and m.arm == arm and m.n == max(sizes) and m.lineage == lineage
             ]  # fmt: skip
             if mine:
-                role = "tuned" if arm == "cot" else "control"
+                role = ROLES.get(arm, "arm")
                 groups[f"{arm}{suffix}"] = (TITLES[arm] + where, role, max(sizes), mine)
     return {
         name: _summary(title, role, n, tables, majority, params)
@@ -225,37 +235,21 @@ def headline(arms: Mapping[str, ArmSummary]) -> str:
     return f"{said}; style alone gives {style.mean_auc.value:.2f}"
 
 
-def curve(measured: Mapping[Member, Measured]) -> pd.DataFrame:
-    """Return the learning curve of the reasons-first arm: ``n``, ``seed``, ``value``."""
-    return pd.DataFrame(
-        [
-            {"n": m.n, "seed": m.seed, "value": found.mean_auc}
-            for m, found in measured.items()
-            if m.arm == "cot" and m.lineage == "first"
-        ]
-    )
-
-
-def curve_headline(rows: pd.DataFrame) -> str:
-    """Return the finding of the learning curve."""
-    means = rows.groupby("n")["value"].mean()
-    low, high = means.index.min(), means.index.max()
-    if low == high:
-        return f"AUC {means[high]:.2f} at {high} annotations"
-    return f"From {low} to {high} annotations, AUC goes from {means[low]:.2f} to {means[high]:.2f}"
-
-
 def results(
     trained: Mapping[Member, Adapter],
     measured: Mapping[Member, Measured],
     arms: Mapping[str, ArmSummary],
 ) -> dict[str, Any]:
     """Return the section of ``results.json``: ``arms.<arm>.<n>.<seed>`` and summaries."""
-    section: dict[str, Any] = {"arms": {}, "second_base": {}}
+    section: dict[str, Any] = {"arms": {}, "second_base": {}, "equal_tokens": {}, "samples": {}}
     for member, adapter in trained.items():
-        place = section["arms"] if member.lineage == "first" else section["second_base"]
+        if not member.plain:
+            place = section[f"equal_{member.budget}" if member.sample is None else "samples"]
+        else:
+            place = section["arms"] if member.lineage == "first" else section["second_base"]
         found = measured[member]
-        place.setdefault(member.arm, {}).setdefault(str(member.n), {})[str(member.seed)] = {
+        seed = str(member.seed) if member.sample is None else f"{member.sample}-{member.seed}"
+        place.setdefault(member.arm, {}).setdefault(str(member.n), {})[seed] = {
             "train_seconds": adapter.record["train_seconds"],
             "auc": found.auc,
             "mean_auc": found.mean_auc,

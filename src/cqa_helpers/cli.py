@@ -1,4 +1,4 @@
-"""The ``cqa`` command: forms out, answers in, tables and the release.
+"""The ``cqa`` command: forms out, answers in, tables, and what a run will need.
 
 Every command says what it wrote and where; a fault ends it with status 1 and nothing written.
 """
@@ -9,14 +9,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cqa_helpers import forms, golden, intake, paths, spreadsheets, taxonomy
+from cqa_helpers import forms, golden, intake, params, paths, spreadsheets, taxonomy
 from cqa_helpers.annotations import Annotation
 from cqa_helpers.intake import Finding
 from cqa_helpers.records import Passage, RecordError, Verdict, read_jsonl
 from cqa_helpers.taxonomy import Taxonomy, TaxonomyError, Text
 
+if TYPE_CHECKING:
+    from cqa_helpers.bases import Hub
+
 GOLDEN = "data/golden"
+FAULTS = (
+    TaxonomyError, RecordError, params.ParamsError, spreadsheets.TableError, golden.GoldenError,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         return int(given.run(given))
-    except (TaxonomyError, RecordError, spreadsheets.TableError, golden.GoldenError) as fault:
+    except FAULTS as fault:
         print(fault, file=sys.stderr)
     except OSError as fault:
         print(f"{fault.filename}: {fault.strerror}", file=sys.stderr)
@@ -33,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cqa", description="Forms for annotators, and what comes back from them."
+        prog="cqa",
+        description="Forms for annotators, what comes back from them, and what a run will need.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -66,6 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     for command in (check, take):
         command.add_argument("--taxonomy", default="cqa")
         command.add_argument("--folder", type=Path, default=None, help=f"default: {GOLDEN}")
+
+    look = commands.add_parser("doctor", help="will a profile run on this machine?")
+    look.add_argument("profile", nargs="?", help="without it: the environment alone")
+    look.set_defaults(run=_doctor)
+    count = commands.add_parser("estimate", help="minutes, memory and USD of a profile")
+    count.add_argument("profile")
+    count.add_argument("--gpu", help="work it out for a card: H200, H100, A100-80GB, …")
+    count.add_argument("--usd-per-hour", type=float, help="price of the machine")
+    count.add_argument("--fresh", action="store_true", help="as if nothing were finished")
+    count.set_defaults(run=_estimate)
+    for command in (look, count):
+        command.add_argument("--online", action="store_true", help="ask the hub about the base")
 
     table = commands.add_parser("export-table", help="write verdicts as a spreadsheet (XLSX)")
     table.add_argument("verdicts", type=Path, help="a JSON Lines file of verdicts")
@@ -144,6 +164,43 @@ def _export(given: argparse.Namespace) -> int:
     spreadsheets.write(given.out, rows, "verdicts")
     print(f"{given.out}: {len(rows)} verdict(s); text cells are text, never formulas.")
     return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from cqa_helpers import doctor, hardware
+
+    if given.profile is None:
+        checks = list(doctor.environment(hardware.machine()))
+    else:
+        run = params.load(params.file_of(given.profile))
+        place = paths.run_dir(given.profile)
+        checks = doctor.examine(run, place, hub=_hub(given)).checks
+    print("\n".join(doctor.lines(checks)))
+    return int(doctor.failed(checks))
+
+
+def _estimate(given: argparse.Namespace) -> int:
+    from cqa_helpers import estimates
+
+    run = params.load(params.file_of(given.profile))
+    try:
+        made, found = estimates.estimate(
+            run, paths.run_dir(given.profile), gpu=given.gpu, usd_per_hour=given.usd_per_hour,
+            fresh=given.fresh, hub=_hub(given),
+        )  # fmt: skip
+    except estimates.EstimateError as fault:
+        print(fault, file=sys.stderr)
+        return 1
+    print("\n".join(estimates.lines(made, found)))
+    return 0
+
+
+def _hub(given: argparse.Namespace) -> Hub | None:
+    if not given.online:
+        return None
+    from huggingface_hub import HfApi
+
+    return lambda name, revision: HfApi().model_info(name, revision=revision, files_metadata=True)
 
 
 def _taxonomy(name: str) -> Taxonomy:

@@ -351,6 +351,17 @@ def test_tensorboard_files_are_written_if_asked_or_the_missing_package_is_named(
         finetuning.tune(tiny, ROWS, asked, 1, tmp_path / "one")
 
 
+def test_a_pickled_adapter_is_not_read(tiny: LocalModel, tuning: Tuning, tmp_path: Path) -> None:
+    made = finetuning.tune(tiny, ROWS, tuning, 1, tmp_path / "one")
+    kept = load_file(made.folder / "adapter_model.safetensors")
+    (made.folder / "adapter_model.safetensors").unlink()
+    torch.save(kept, made.folder / "adapter_model.bin")
+    with pytest.raises(
+        models.ModelError, match=r"no adapter_model\.safetensors.*delete the folder"
+    ):
+        finetuning.with_adapter(tiny, made.folder)
+
+
 KILLED = """
 import json
 import sys

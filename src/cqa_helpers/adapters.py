@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cqa_helpers.arms import TrainingRow
-from cqa_helpers.models import LocalModel, weights_identity
+from cqa_helpers.models import LocalModel, ModelError, weights_identity
 from cqa_helpers.params import Tuning, fingerprint
 
 # What is planned, shown or saved beside the weights does not decide them.
@@ -48,10 +48,21 @@ def finished(folder: Path, wanted: str) -> Adapter | None:
 
 
 def with_adapter(local: LocalModel, folder: Path) -> LocalModel:
-    """Return the base with an adapter switched on; take it off again with :func:`without`."""
+    """Return the base with an adapter switched on; take it off again with :func:`without`.
+
+    Raises
+    ------
+    ModelError
+        No safetensors in the folder: PEFT would read pickled weights, or ask the hub.
+    """
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(local.model, str(folder), use_safetensors=True)
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            f"{folder} holds no adapter_model.safetensors, and nothing else is read as an "
+            "adapter: delete the folder and run notebook 02-fine-tune again."
+        )
+    model = PeftModel.from_pretrained(local.model, str(folder))
     model.eval()
     return LocalModel(model, local.tokenizer, f"{local.identity}+{weights_identity(folder)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import yaml
@@ -56,10 +57,15 @@ class Facts(NamedTuple):
 def write(facts: Facts) -> str:
     """Return the card: YAML front matter that the hub and ``load_dataset`` read, then sections."""
     front = yaml.safe_dump(_front(facts), sort_keys=False, allow_unicode=True)
-    sections = "\n\n".join(
-        f"{'#' * level} {title}\n\n{text}".rstrip() for level, title, text in _sections(facts)
+    return page(front, _sections(facts))
+
+
+def page(front: str, sections: Iterable[tuple[int, str, str]]) -> str:
+    """Return a card as the hub wants it: YAML head, then sections (level, title, text)."""
+    body = "\n\n".join(
+        f"{'#' * level} {title}\n\n{text}".rstrip() for level, title, text in sections
     )
-    return f"---\n{front}---\n\n{sections}\n"
+    return f"---\n{front.rstrip()}\n---\n\n{body}\n"
 
 
 def licence(spdx: str) -> str:
@@ -179,7 +185,7 @@ def _sources(facts: Facts) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {origin} | {lic} | {_cell(source)} | "
+        f"| {origin} | {lic} | {cell(source)} | "
         f"{'yes' if yes else 'no: id and offsets only'} | {n} |"
         for (origin, lic, source, yes), n in sorted(rows.items())
     ]
@@ -202,7 +208,7 @@ def _annotations(facts: Facts) -> str:
         "| Id | Role | Who | Payment | Agreed to publish |", "|---|---|---|---|---|",
     ]  # fmt: skip
     lines += [
-        f"| {p.id} | {p.role} | {_cell(p.description)} | {_cell(p.payment)} | "
+        f"| {p.id} | {p.role} | {cell(p.description)} | {cell(p.payment)} | "
         f"{', '.join(p.consents) or 'nothing'} |"
         for p in facts.people.people
     ]
@@ -226,5 +232,6 @@ def _limits(facts: Facts) -> str:
     ])  # fmt: skip
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Return a text so that it stays within one cell of a table."""
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -87,6 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     for command in (look, count):
         command.add_argument("--online", action="store_true", help="ask the hub about the base")
 
+    model = commands.add_parser(
+        "export-model", help="write a finished adapter as a folder to share"
+    )
+    model.add_argument("profile")
+    model.add_argument("member", help="a folder of runs/PROFILE/adapters, such as first-cot-100-1")
+    model.add_argument("out", type=Path, help="a folder that is not there yet")
+    model.add_argument("--merge", action="store_true", help="also the whole model, parity measured")
+    model.set_defaults(run=_model)
+
     table = commands.add_parser("export-table", help="write verdicts as a spreadsheet (XLSX)")
     table.add_argument("verdicts", type=Path, help="a JSON Lines file of verdicts")
     table.add_argument("out", type=Path)
@@ -192,6 +201,24 @@ def _estimate(given: argparse.Namespace) -> int:
         print(fault, file=sys.stderr)
         return 1
     print("\n".join(estimates.lines(made, found)))
+    return 0
+
+
+def _model(given: argparse.Namespace) -> int:
+    from cqa_helpers import exports, merging, models, portability
+
+    models.quiet()
+    run = params.load(params.file_of(given.profile))
+    try:
+        made = exports.export(
+            run, paths.run_dir(given.profile), given.member, given.out, merge=given.merge
+        )
+    except (portability.ExportError, merging.MergeError, models.ModelError) as fault:
+        print(fault, file=sys.stderr)
+        return 1
+    print(f"{made.folder}: {', '.join(sorted(made.files))}")
+    if made.parity is not None:
+        print(made.parity.said())
     return 0
 
 

@@ -18,6 +18,8 @@ PAGE_CODE = [str(p) for p in sorted(Path("src").rglob("*.py")) if p.stem in PAGE
 NOTEBOOKS = [f"{RUN}/notebooks/{n}.ipynb" for n in PARAMS.notebooks()]
 
 
+# What a model is loaded with; a notebook without one takes a single core.
+THREADS = PARAMS.models.threads if PARAMS.models else 1
 # Each execution of 02 by its name: one arm at one size on one base, over its seeds.
 CELLS = cohort.cells(PARAMS)
 
@@ -66,6 +68,7 @@ rule tune:
         cell=lambda wildcards: " ".join(
             f"-p {name} {value}" for name, value in cohort.parameters(CELLS[wildcards.cell]).items()
         ),
+    threads: THREADS
     resources:
         gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
     benchmark:
@@ -83,6 +86,7 @@ rule tuned:
     output:
         f"{RUN}/notebooks/02-fine-tune.ipynb",
         f"{RUN}/results/02-fine-tune.json",
+    threads: THREADS
     resources:
         gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
     benchmark:
@@ -102,6 +106,7 @@ rule surprise:
         f"{RUN}/results/03-calibrated-surprise.json",
     params:
         hash=PARAMS.fingerprint("03-calibrated-surprise") if PARAMS.surprise else "",
+    threads: THREADS
     resources:
         gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
     benchmark:
@@ -123,6 +128,7 @@ rule judge:
         f"{RUN}/verdicts.parquet",
     params:
         hash=PARAMS.fingerprint("04-judge"),
+    threads: THREADS
     resources:
         gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,
     benchmark:

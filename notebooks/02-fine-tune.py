@@ -28,8 +28,6 @@ lineage = "first"  # which base: first | second
 comparison = "steps"  # at equal steps | tokens, or over samples of annotations
 
 # %%
-import pandas as pd
-
 from cqa_helpers import (
     calls,
     charts,
@@ -106,7 +104,12 @@ if gaps := cohort.gaps(first, params, material):
 
 # %%
 trained, answers, probed = {}, {}, {}
-with calls.CallRecord(run / "calls.sqlite") as record:
+kept = (
+    cohort.record(params, run, "02-fine-tune")
+    if arm == "all"
+    else calls.opened(run, f"02-fine-tune/{members[0].cell}")
+)
+with kept as record:
     for member in members:
         base = bases[member.lineage]
         trained[member] = cohort.train(member, base, params, material, run)

@@ -81,7 +81,7 @@ if len(finished) < len(wanted):
         "Planned and not trained yet (run 02-fine-tune for them):",
         ", ".join(m.name for m in wanted if m not in finished),
     )
-with calls.CallRecord(run / "calls.sqlite") as record:
+with calls.opened(run, "03-calibrated-surprise") as record:
     readings = reading.read_all(finished, params, material, run, record)
 readings.to_parquet(run / "surprise.parquet", index=False)
 changes = pairwise.changes(readings)

@@ -28,7 +28,6 @@ from IPython.display import Markdown, display
 from cqa_helpers import (
     baselines,
     blinding,
-    calls,
     cohort,
     corpus,
     figures,
@@ -64,7 +63,7 @@ rows += baselines.verdicts(
     params.judging.baselines, material.passages, material.experts, seed=params.seed
 )
 absent = []
-with calls.CallRecord(run / "calls.sqlite") as record:
+with cohort.record(params, run, "04-judge") as record:
     if params.tuning is not None:
         members = [m for m in cohort.planned(params) if m.plain and cohort.at_full_size(m, params)]
         for lineage in sorted({m.lineage for m in members}):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cqa_helpers.calls import CallRecord, key
+from cqa_helpers.calls import CallRecord, key, opened
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def test_a_kill_in_the_middle_leaves_whole_batches_and_a_record_that_goes_on(
     try:
         for _ in range(600):
             time.sleep(0.05)
-            if path.exists() and path.with_name("calls.sqlite-wal").exists():
+            if path.exists():
                 with CallRecord(path) as record:
                     if record.count() > 40:
                         break
@@ -113,3 +113,40 @@ def test_a_kill_in_the_middle_leaves_whole_batches_and_a_record_that_goes_on(
         assert kept % 20 == 0
         record.put("j", [(request(), {"text": "after"})])
         assert record.get([request()]) == [{"text": "after"}]
+
+
+def test_an_execution_reads_those_before_it_and_writes_to_its_own_alone(tmp_path: Path) -> None:
+    for k in range(2):
+        with opened(tmp_path, f"02/cell-{k}") as cell:
+            cell.put("j", [(request(repeat=k), {"text": f"cell {k}"})])
+    before = [(tmp_path / f"calls/02/cell-{k}.sqlite").read_bytes() for k in range(2)]
+    asked = [request(repeat=k) for k in range(3)]
+    with opened(tmp_path, "04", after=["02/cell-0", "02/cell-1", "02/not-run-yet", "04"]) as record:
+        assert record.get(asked) == [{"text": "cell 0"}, {"text": "cell 1"}, None]
+        record.put("j", [(asked[0], {"text": "its own"}), (asked[2], {"text": "new"})])
+        assert record.get(asked) == [{"text": "its own"}, {"text": "cell 1"}, {"text": "new"}]
+        assert record.count() == 3
+    assert [(tmp_path / f"calls/02/cell-{k}.sqlite").read_bytes() for k in range(2)] == before
+    assert not (tmp_path / "calls/02/not-run-yet.sqlite").exists()
+
+
+def test_no_file_of_a_record_is_shared_memory(tmp_path: Path) -> None:
+    with opened(tmp_path, "04") as record:
+        record.put("j", [(request(), {"text": "x"})])
+        assert {p.name for p in (tmp_path / "calls").iterdir()} == {"04.sqlite"}
+
+
+def test_what_a_kill_left_in_a_file_before_is_rolled_back_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "calls" / "02.sqlite"
+    worker = subprocess.Popen([sys.executable, "-c", ENDLESS, str(path)])
+    try:
+        for _ in range(600):
+            time.sleep(0.05)
+            if path.exists() and path.stat().st_size > 200_000:
+                break
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+    with opened(tmp_path, "04", after=["02"]) as record:
+        assert record.count() > 0
+        assert record.count() % 20 == 0

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from cqa_helpers import (
     adapters,
+    cli,
     cohort,
     corpus,
     exports,
@@ -284,3 +285,22 @@ def test_a_run_without_its_material_says_what_to_do(study: Study, tmp_path: Path
     shutil.rmtree(study.run / "corpus")
     with pytest.raises(ExportError, match="run notebook 01-annotate-audit first"):
         study.export(tmp_path / "out")
+
+
+def test_the_command_writes_an_export_and_a_fault_is_a_sentence(
+    made: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.params, "load", lambda file: made.params)
+    monkeypatch.setattr(cli.paths, "run_dir", lambda profile: made.run)
+    out = tmp_path / "out"
+    assert cli.main(["export-model", "rehearsal", NAME, str(out), "--merge"]) == 0
+    said = capsys.readouterr()
+    assert "adapter_model.safetensors" in said.out
+    assert "same likeliest token 100.0%" in said.out
+    assert cli.main(["export-model", "rehearsal", NAME, str(out)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert cli.main(["export-model", "rehearsal", "first-cot-4-99", str(tmp_path / "b")]) == 1
+    assert "plans no model 'first-cot-4-99'" in capsys.readouterr().err
+    assert cli.main(["export-model", "no-such", NAME, str(tmp_path / "c")]) == 1
+    assert "No profile 'no-such'" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()

@@ -81,7 +81,7 @@ def test_what_is_finished_is_taken_out_and_what_was_made_otherwise_is_not(
     assert tiny_params.models is not None
     base = cohort.Base(tiny_params.models)
     first, second, *_ = cohort.planned(tiny_params)
-    with CallRecord(tmp_path / "calls.sqlite") as record:
+    with cohort.record(tiny_params, tmp_path, "02-fine-tune") as record:
         for member in (first, second):
             cohort.train(member, base, tiny_params, material, tmp_path)
         cohort.ask(first, base, tiny_params, material.test(), tmp_path, record)

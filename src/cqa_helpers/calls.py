@@ -1,8 +1,10 @@
 """The record of calls: what was asked of a model, and what came back, kept for good.
 
-SQLite in WAL mode, so that arms trained side by side write to one file. The key is a hash of the
-request, which holds prompt, model identity, decoding and the repeat index; a run with a full
-record needs neither model nor network and gives the identical table.
+One SQLite file for each execution of a notebook, which alone writes to it and reads those of the
+executions before it: arms trained at once, on one machine or on many that share a folder, never
+meet in a file. The key is a hash of the request, which holds prompt, model identity, decoding and
+the repeat index; a run with full records needs neither model nor network and gives the identical
+table.
 """
 
 from __future__ import annotations
@@ -17,22 +19,31 @@ from cqa_helpers.params import fingerprint
 
 
 class CallRecord:
-    """Requests and responses by key, in one SQLite file."""
+    """Requests and responses by key, in one SQLite file; others are read beside it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, also: Iterable[Path] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=120)
-        self._db.execute("PRAGMA journal_mode=WAL")
+        # No write-ahead log: it needs memory shared between processes, which no network file
+        # system gives.
+        self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS calls ("
             "key TEXT PRIMARY KEY, judge_id TEXT NOT NULL, request TEXT NOT NULL, "
             "response TEXT NOT NULL)"
         )
         self._db.commit()
+        # Not read-only: what a kill left half-written in one of them is rolled back on opening.
+        self._others = [
+            sqlite3.connect(f"{other.resolve().as_uri()}?mode=rw", uri=True, timeout=120)
+            for other in also
+            if other.is_file() and other.resolve() != path.resolve()
+        ]
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the files."""
+        for db in (self._db, *self._others):
+            db.close()
 
     def __enter__(self) -> CallRecord:
         return self
@@ -42,13 +53,15 @@ class CallRecord:
 
     def get(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """Return the recorded response to each request, None where there is none."""
-        found = []
-        for request in requests:
-            row = self._db.execute(
-                "SELECT response FROM calls WHERE key = ?", (key(request),)
-            ).fetchone()
-            found.append(None if row is None else json.loads(row[0]))
-        return found
+        keys = [key(request) for request in requests]
+        found: dict[str, str] = {}
+        for db in (self._db, *self._others):
+            missing = json.dumps([k for k in keys if k not in found])
+            found |= db.execute(
+                "SELECT key, response FROM calls WHERE key IN (SELECT value FROM json_each(?))",
+                (missing,),
+            ).fetchall()
+        return [json.loads(found[k]) if k in found else None for k in keys]
 
     def put(
         self, judge_id: str, calls: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
@@ -69,8 +82,19 @@ class CallRecord:
             )
 
     def count(self) -> int:
-        """Return how many calls are kept."""
-        return int(self._db.execute("SELECT count(*) FROM calls").fetchone()[0])
+        """Return how many calls are kept, in the files that are read beside it too."""
+        files = (self._db, *self._others)
+        return len({row[0] for db in files for row in db.execute("SELECT key FROM calls")})
+
+
+def opened(run_dir: Path, execution: str, after: Iterable[str] = ()) -> CallRecord:
+    """Return the record of one execution of a notebook, open; ``after`` names those it reads.
+
+    The files are ``<run_dir>/calls/<execution>.sqlite``. Name only executions that have ended:
+    one that still writes may do so on another machine, where its lock is not seen.
+    """
+    folder = Path(run_dir) / "calls"
+    return CallRecord(folder / f"{execution}.sqlite", [folder / f"{name}.sqlite" for name in after])
 
 
 def key(request: Mapping[str, Any]) -> str:

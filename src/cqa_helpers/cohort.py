@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from cqa_helpers import arms, finetuning, models, supervision
-from cqa_helpers.calls import CallRecord
+from cqa_helpers.calls import CallRecord, opened
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.judges import NotRecordedError, Panel, ask_local
 from cqa_helpers.params import Models, Params, Tuning
@@ -128,6 +128,12 @@ def cells(params: Params) -> dict[str, Member]:
     for member in planned(params):
         found.setdefault(member.cell, member)
     return found
+
+
+def record(params: Params, run_dir: Path, execution: str) -> CallRecord:
+    """Return the record of calls of what stands on every arm and size, open."""
+    before = [f"02-fine-tune/{cell}" for cell in cells(params)]
+    return opened(run_dir, execution, [*before, "02-fine-tune"])
 
 
 def parameters(member: Member) -> dict[str, str | int]:

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cqa_helpers import calibration
+from cqa_helpers import calibration, cohort
 from cqa_helpers.agreement import Interval, interval, resample
 from cqa_helpers.arms import TITLES
-from cqa_helpers.calls import CallRecord
 from cqa_helpers.cohort import Base, Member, ask_base
 from cqa_helpers.contrasts import consensus
 from cqa_helpers.corpus import Corpus
@@ -99,7 +98,7 @@ def by_arm(
     for lineage in sorted({m.lineage for m in answers}):
         suffix = "" if lineage == "first" else "-second-base"
         where = "" if lineage == "first" else ", second base"
-        with CallRecord(Path(run_dir) / "calls.sqlite") as record:
+        with cohort.record(params, run_dir, "02-fine-tune") as record:
             base = Base(params.models, lineage)
             untuned = to_table(ask_base(base, params, material.test(), record, lineage))
         groups[f"base{suffix}"] = (

@@ -218,7 +218,7 @@ def by_arm(
             said.setdefault(member.arm, []).extend(verdicts)
         if member in probed:
             asked.setdefault(member.arm, []).append(probed[member])
-    with CallRecord(Path(run_dir) / "calls.sqlite") as record:
+    with cohort.record(params, run_dir, "02-fine-tune") as record:
         said["base"] = cohort.ask_base(base, params, material.test(), record)
         asked["base"] = [probe(None, base, params, material, run_dir, record)]
     return said, asked

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cqa_helpers import arms, cohort, reading
-from cqa_helpers.calls import CallRecord
 from cqa_helpers.cohort import Base, Member
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.judges import NotRecordedError
@@ -65,9 +64,9 @@ def finished(params: Params, material: Corpus, run_dir: Path) -> Finished:
         path.stem for path in (run_dir / "results" / "02-fine-tune").glob("*.json")
         if _params_hash(path) == params.fingerprint("02-fine-tune")
     }  # fmt: skip
-    if not (run_dir / "calls.sqlite").is_file():
+    if not (run_dir / "calls").is_dir():
         return Finished()
-    with CallRecord(run_dir / "calls.sqlite") as record:
+    with cohort.record(params, run_dir, "02-fine-tune") as record:
         for lineage in sorted({m.lineage for m in cohort.planned(params)}):
             base = _Unloaded(params.models, lineage)
             try:

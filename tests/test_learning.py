@@ -142,18 +142,6 @@ def test_arms_stand_highest_first_and_one_without_a_mean_last() -> None:
     assert learning.seed_dots(ARMS)["shuffled (control)"] == []
 
 
-def test_the_curve_is_of_the_reasons_first_arm_of_the_first_base(small_params: Maker) -> None:
-    members = [
-        Member("cot", 4, 1), Member("cot", 8, 1), Member("shuffled", 8, 1),
-        Member("cot", 8, 1, "second"),
-    ]  # fmt: skip
-    found = learning.measure(answers(dict.fromkeys(members, 0.9)), material(), small_params())
-    rows = learning.curve(found)
-    assert list(zip(rows["n"], rows["seed"], strict=True)) == [(4, 1), (8, 1)]
-    assert learning.curve_headline(rows).startswith("From 4 to 8 annotations, AUC goes from 0.")
-    assert learning.curve_headline(rows[rows["n"] == 8]).endswith("at 8 annotations")
-
-
 def test_results_hold_every_model_by_arm_size_and_seed(small_params: Maker) -> None:
     members = [Member("cot", 8, 1), Member("cot", 8, 2), Member("cot", 8, 1, "second")]
     record = {"train_seconds": 1.0, "supervised_tokens": 9, "steps": 2, "rows": 8, "losses": [2.0]}

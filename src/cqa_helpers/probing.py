@@ -28,7 +28,7 @@ from cqa_helpers.records import Passage, Verdict, write_atomically
 # How many held-out passages are probed (our choice: a flip rate within about .1).
 ITEMS = 40
 # So many reasons of a voice are put to a model, spread over all there are.
-REASONS = 120
+REASONS = 60
 # An arm without reasons has no voice to swap.
 SWAP: dict[str, FormName] = {"reason-first": "second-voice", "second-voice": "reason-first"}
 REASON_COLUMNS = ["item_id", "dimension", "voice", "argued", "probability"]
@@ -75,10 +75,13 @@ def probe(
     asked = items(material)
     swapped = SWAP.get(put.form)
     retold = [p for p in material.reworded if p.meta["rewords"] in {a.id for a in asked}]
+    # One question after the other would sample twice as long as both together.
+    both = ask([*asked, *retold], None, 1)
+    again = {p.id for p in asked}
     return Probed(
-        ask(asked, None, 1),
+        [v for v in both if v.item_id in again],
         ask(asked, swapped, 0) if swapped in put.dialect.forms else [],
-        _as_original(ask(retold, None, 0), retold) if retold else [],
+        _as_original([v for v in both if v.item_id not in again], retold),
         _reasons(member, base, params, material, run_dir, record) if swapped else _table([]),
     )
 
@@ -100,9 +103,10 @@ class _Asked(NamedTuple):
 def reasons_put(params: Params, material: Corpus) -> list[_Asked]:
     """Return the held-out reasons up to their verdicts' place, each voice in its own form."""
     known, found = material.by_id(), []
+    asked = cohort.panel(params)
     for annotation in material.probes:
         form: FormName = "second-voice" if _voice(annotation) == "second" else "reason-first"
-        put = Panel(cohort.panel(params).taxonomy, cohort.panel(params).dialect, form)
+        put = Panel(asked.taxonomy, asked.dialect, form)
         if form not in put.dialect.forms or known[annotation.passage_id].text is None:
             continue
         prompts = {

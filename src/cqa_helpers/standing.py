@@ -10,6 +10,7 @@ import pandas as pd
 
 from cqa_helpers import calibration
 from cqa_helpers.agreement import Interval
+from cqa_helpers.arms import TITLES
 from cqa_helpers.contrasts import consensus, own_kappa
 from cqa_helpers.corpus import EXPERT, Corpus
 from cqa_helpers.figures import literal
@@ -18,6 +19,7 @@ from cqa_helpers.params import Params
 from cqa_helpers.taxonomy import Taxonomy
 
 NAMES = {
+    **{f"tuned-{arm}": f"tuned, {title}" for arm, title in TITLES.items()},
     EXPERTS: "one expert",
     "tuned": "tuned",
     "base": "base",

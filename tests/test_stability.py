@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,34 @@ def test_arms_at_equal_steps_and_at_equal_tokens_stand_below_each_other(
     tokens = list(table["Supervised tokens seen"])
     assert tokens[0] == tokens[2] == 10 * tokens[1]
     assert list(table["Seeds"]) == [2, 2, 2]
+
+
+def test_at_equal_tokens_a_missing_auc_is_null_and_counted_and_reasons_stand_above(
+    small_params: Maker,
+) -> None:
+    arms = {"verdict-only": [8], "cot": [8]}
+    params = small_params(
+        tuning={"arms": arms, "seeds": [1, 2, 3], "equal_tokens": ["verdict-only"]},
+        study={"level": 0.8},
+    )
+    record = {"steps": 10, "supervised_tokens": 80, "rows": 8}
+    measured = {
+        Member("verdict-only", 8, 1): found(None),
+        Member("verdict-only", 8, 2): found(0.6), Member("verdict-only", 8, 3): found(0.8),
+        Member("verdict-only", 8, 1, budget="tokens"): found(None),
+        Member("cot", 8, 1): found(0.6), Member("cot", 8, 2): found(0.8),
+        Member("cot", 4, 1, sample=1): found(0.1),
+    }  # fmt: skip
+    trained = dict.fromkeys(measured, Adapter(Path("x"), record))
+    table = stability.at_equal_tokens(measured, trained, params)
+    assert list(table["Arm"]) == ["reasons first", "verdicts alone", "verdicts alone"]
+    # With one degree of freedom t is Cauchy's: its .9 quantile is tan(.4 pi), times an error of .1.
+    half = 0.1 * math.tan(0.4 * math.pi)
+    assert table["AUC"].iloc[0] == pytest.approx((0.7, 0.7 - half, 0.7 + half))
+    assert table["AUC"].iloc[1] == pytest.approx((0.7, 0.7 - half, 0.7 + half))
+    assert table["AUC"].iloc[2] == (None, None, None)
+    assert list(table["Seeds"]) == [2, 2, 0]
+    assert list(table["Without a value"]) == [0, 1, 1]
 
 
 def test_results_say_what_is_there_and_leave_out_what_is_not(small_params: Maker) -> None:

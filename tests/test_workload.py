@@ -65,9 +65,12 @@ def test_each_job_of_the_graph_is_there_with_its_seconds(
     # Two seeds: a start and two steps each; twice as long where rows have twice the tokens.
     assert by["first-cot-4"].training == pytest.approx(2 * (1.0 + 2 * 0.5))
     assert by["first-cot-8"].training == pytest.approx(2 * (1.0 + 2 * 0.5 * 2))
+    # Sixteen passages again, in another voice and reworded, and each held-out reason a tenth.
+    probes = 3 * 16 + 0.1 * 2 * 16 * 3
+    assert by["first-cot-8"].asking == pytest.approx(2 * (16 + probes) * 0.25)
     assert by["first-cot-4"].asking == pytest.approx(2 * 16 * 0.25)
     assert by["first-cot-4"].seconds == pytest.approx(3.0 + 2.0 + 4.0 + 8.0)
-    assert by["02-fine-tune"].asking == pytest.approx(2 * 16 * 0.5)
+    assert by["02-fine-tune"].asking == pytest.approx(2 * (16 + probes) * 0.5)
     # Both versions of six pairs: two draws of the base, two seeds of the arm, three scored.
     assert by["03-calibrated-surprise"].asking == pytest.approx(12 * 2 * 0.75 + 6 * 3 * 0.1)
     assert by["04-judge"].after == ("01-annotate-audit", "02-fine-tune")

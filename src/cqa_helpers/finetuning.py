@@ -53,8 +53,7 @@ def tune(
     chosen = way(local, tuning, counted)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    import trl  # noqa: F401  # seconds that are not training's
-
+    _imported()
     watch = Stopwatch()
     with _explained(folder, tuning):
         outcome = _train(local, rows, tuning, seed, partial, counted, chosen.checkpointing)
@@ -76,6 +75,13 @@ def tune(
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
     return Adapter(folder, record)
+
+
+def _imported() -> None:
+    """Import what trains: seconds that are not training's."""
+    from datasets import Dataset  # noqa: F401
+    from peft import LoraConfig, get_peft_model  # noqa: F401
+    from trl import SFTConfig, SFTTrainer  # noqa: F401
 
 
 def way(local: LocalModel, tuning: Tuning, counted: Audit) -> capacity.Choice:

@@ -249,7 +249,7 @@ def before_tuning(base: Base, material: Corpus, params: Params, kept: Path) -> K
         put.taxonomy,
         put.dialect,
     )
-    key = fingerprint([base.identity, params.seed, [list(t) for t in told]])
+    key = fingerprint([base.identity, params.seed, params.study.level, [list(t) for t in told]])
     if kept.is_file() and (found := json.loads(kept.read_text(encoding="utf-8")))["key"] == key:
         rows = [{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()}
                 for r in found["table"]]  # fmt: skip
@@ -262,7 +262,8 @@ def before_tuning(base: Base, material: Corpus, params: Params, kept: Path) -> K
     except recognition.RecognitionError:
         return None
     table = recognition.table({"base, not tuned": read, "shared words": words})
-    results = {row.name: {"right": row.right, "pairs": row.pairs} for row in read.rows}
+    # As they are read back: a first run and a resumed one give the same results.
+    results = {r.name: {"right": r.right.as_dict(), "pairs": r.pairs} for r in read.rows}
     made = Known(table, recognition.sentence(read, words), results)
     text = json.dumps(
         {"key": key, "table": table.to_dict("records"), "sentence": made.sentence,

@@ -109,12 +109,13 @@ def at_equal_tokens(
         if whole and m.arm in ("cot", *params.tuning.equal_tokens):
             groups.setdefault((m.arm, m.budget), []).append(m)
     made = []
-    for (arm, budget), members in groups.items():
+    for (arm, budget), members in sorted(groups.items(), key=lambda group: group[0][0] != "cot"):
         records = [trained[m].record for m in members]
         batch = params.tuning.batch_size
         tokens = [r["steps"] * batch * r["supervised_tokens"] / r["rows"] for r in records]
         values = [measured[m].mean_auc for m in members]
-        found = seeds.t_interval([float("nan") if v is None else v for v in values])
+        known = [float("nan") if v is None else v for v in values]
+        found = seeds.t_interval(known, params.study.level)
         made.append(
             {
                 "Arm": TITLES[arm],
@@ -122,7 +123,8 @@ def at_equal_tokens(
                 "Steps": round(sum(r["steps"] for r in records) / len(records)),
                 "Supervised tokens seen": round(sum(tokens) / len(tokens)),
                 "AUC": tuple(found),
-                "Seeds": len(members),
+                "Seeds": len(members) - values.count(None),
+                "Without a value": values.count(None),
             }
         )
     return pd.DataFrame(made)

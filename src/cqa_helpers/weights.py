@@ -6,6 +6,7 @@ import contextlib
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from cqa_helpers import capacity, hardware, paths
 from cqa_helpers.params import Models, fingerprint
@@ -35,16 +36,14 @@ def folder_of(spec: Models, base: str | None = None) -> Path:
         return folder
     import huggingface_hub
 
+    # The cache is asked for these files too: one that lacks a file never fetched counts as cut off.
+    wanted: dict[str, Any] = {"revision": spec.revision, "allow_patterns": PATTERNS}
     with contextlib.suppress(OSError, ValueError):
-        found = Path(
-            huggingface_hub.snapshot_download(name, revision=spec.revision, local_files_only=True)
-        )
+        found = Path(huggingface_hub.snapshot_download(name, local_files_only=True, **wanted))
         if whole(found):
             return found
     try:
-        found = Path(
-            huggingface_hub.snapshot_download(name, revision=spec.revision, allow_patterns=PATTERNS)
-        )
+        found = Path(huggingface_hub.snapshot_download(name, **wanted))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"Base model {name!r} is neither a folder of the repository nor to be had from the "

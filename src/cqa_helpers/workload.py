@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cqa_helpers import arms, cohort, reading
+from cqa_helpers import arms, cohort, probing, reading
 from cqa_helpers.cohort import Base, Member
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.judges import NotRecordedError
@@ -21,7 +21,7 @@ from cqa_helpers.speeds import Speeds
 # Measured on two cores with the rehearsal; a profile without models leaves 02 and 03 out.
 REST = {
     "01-annotate-audit": 2.5,
-    "02-fine-tune": 8.0,
+    "02-fine-tune": 20.0,
     "03-calibrated-surprise": 3.0,
     "04-judge": 5.0,
     "05-blind-analysis": 3.0,
@@ -135,6 +135,7 @@ def _model_steps(
     assert params.tuning is not None
     assert params.models is not None
     gpu = params.models.device != "cpu"
+    probes = _probes(params, material)
     for cell, first in cohort.cells(params).items():
         form = arms.FORM_OF_ARM[first.arm]
         pace = speeds.paces[form]
@@ -144,14 +145,18 @@ def _model_steps(
         many = budgets.get(cell, params.tuning.steps)
         training = (pace.start + many * pace.step * stretch) * len(new)
         asked = _count(params, material.test(), first.arm)
-        asking = pace.ask * asked * sum(m.name not in done.answered for m in mine)
+        unanswered = [m for m in mine if m.name not in done.answered]
+        asking = pace.ask * asked * len(unanswered)
+        asking += pace.ask * probes * sum(probing.wanted(m, params) for m in unanswered)
         kept = cell in done.executed and not training and not asking
         load = speeds.load if training or asking else 0.0
         seconds = 0.0 if kept else notebook + load + training + asking
         yield Step(cell, seconds, ("01-annotate-audit",), gpu, training, asking)
     lineages = {m.lineage for m in cohort.planned(params)} - done.untuned
-    each = _count(params, material.test(), "cot") * len(params.tuning.seeds)
-    asking = speeds.base_ask * each * len(lineages)
+    each = (_count(params, material.test(), "cot") * len(lineages) + probes) * len(
+        params.tuning.seeds
+    )
+    asking = speeds.base_ask * each if lineages else 0.0
     yield Step(
         "02-fine-tune",
         notebook + REST["02-fine-tune"] + asking + speeds.load * len(lineages),
@@ -172,6 +177,18 @@ def _model_steps(
             notebook + REST["03-calibrated-surprise"] + speeds.load + asking,
             tuple(sorted({m.cell for m in read})), gpu, 0.0, asking,
         )  # fmt: skip
+
+
+def _probes(params: Params, material: Corpus) -> float:
+    """Return what one model is probed with, in questions asked: again, in another voice, reworded.
+
+    To read a probability after a given reason is a pass without sampling: a tenth of a question
+    (our choice).
+    """
+    items = probing.items(material)
+    retold = [p for p in material.reworded if p.meta["rewords"] in {i.id for i in items}]
+    asked = 2 * _count(params, items, "cot") + _count(params, retold, "cot")
+    return asked + 0.1 * len(probing.reasons_put(params, material))
 
 
 def optimiser_steps(member: Member, params: Params, material: Corpus, tokenizer: Any) -> int:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cqa_helpers import cohort, corpus, workload
-from cqa_helpers.calls import CallRecord
 from cqa_helpers.params import Params
 from cqa_helpers.speeds import Pace, Speeds
 from cqa_helpers.workload import Step, schedule

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 
 from cqa_helpers import weights
 from cqa_helpers.params import Models, Params
@@ -110,3 +111,16 @@ def test_precision_auto_is_settled_by_the_device(
         monkeypatch.setattr(weights.hardware, "machine", lambda card=card: card)
         assert weights.precision_of(auto) == expected
     assert weights.identity(auto).endswith("/bfloat16")
+
+
+def test_a_pinned_commit_is_known_without_the_weights(tiny_params: Params, hub: Hub) -> None:
+    asked = of_hub(tiny_params, revision=COMMIT, precision="nf4")
+    assert weights.identity(asked) == f"someone/model@{COMMIT}/nf4"
+    assert hub.fetched == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_nothing_is_fetched_for_a_card_that_is_not_there(tiny_params: Params, hub: Hub) -> None:
+    with pytest.raises(ModelError, match="has no CUDA device"):
+        weights.folder_of(of_hub(tiny_params, device="cuda"))
+    assert hub.fetched == 0

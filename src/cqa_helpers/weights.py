@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def folder_of(spec: Models, base: str | None = None) -> Path:
         found = Path(huggingface_hub.snapshot_download(name, local_files_only=True, **wanted))
         if whole(found):
             return found
+    device_of(spec)  # before gigabytes are fetched for a card that is not there
     try:
         found = Path(huggingface_hub.snapshot_download(name, **wanted))
     except (OSError, ValueError) as error:
@@ -71,7 +73,11 @@ def whole(folder: Path) -> bool:
 
 def identity(spec: Models, base: str | None = None) -> str:
     """Return what identifies a base: name, hash of weights and tokenizer or commit, precision."""
-    name, where = base or spec.base, folder_of(spec, base)
+    name = base or spec.base
+    if not paths.at(name).is_dir() and re.fullmatch(r"[0-9a-f]{40}", spec.revision or ""):
+        # A pinned commit says it all: a run with full records is replayed without the weights.
+        return f"{name}@{spec.revision}/{precision_of(spec, base)}"
+    where = folder_of(spec, base)
     if where.parent.name == "snapshots":  # of the hub's cache: named by the commit
         tag = where.name
     else:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cqa_helpers import cohort, corpus, workload
+from cqa_helpers import cohort, corpus, probing, workload
 from cqa_helpers.params import Params
 from cqa_helpers.speeds import Pace, Speeds
 from cqa_helpers.workload import Step, schedule
@@ -64,12 +64,16 @@ def test_each_job_of_the_graph_is_there_with_its_seconds(
     # Two seeds: a start and two steps each; twice as long where rows have twice the tokens.
     assert by["first-cot-4"].training == pytest.approx(2 * (1.0 + 2 * 0.5))
     assert by["first-cot-8"].training == pytest.approx(2 * (1.0 + 2 * 0.5 * 2))
-    # Sixteen passages again, in another voice and reworded, and each held-out reason a tenth.
-    probes = 3 * 16 + 0.1 * 2 * 16 * 3
-    assert by["first-cot-8"].asking == pytest.approx(2 * (16 + probes) * 0.25)
+    # Sixteen passages again, in another voice and reworded; each held-out reason, in two voices.
+    again, reasons = 3 * 16, workload.READING["probe"] * 2 * 16 * 3
+    assert by["first-cot-8"].asking == pytest.approx(2 * (16 + again + reasons) * 0.25)
     assert by["first-cot-4"].asking == pytest.approx(2 * 16 * 0.25)
     assert by["first-cot-4"].seconds == pytest.approx(3.0 + 2.0 + 4.0 + 8.0)
-    assert by["02-fine-tune"].asking == pytest.approx(2 * (16 + probes) * 0.5)
+    # Two draws of the base but one reading of reasons; sixteen annotations' reasons, five times.
+    recognised = workload.READING["recognition"] * 16 * 3 * 5
+    assert by["02-fine-tune"].asking == pytest.approx(
+        (2 * (16 + again) + reasons + recognised) * 0.5
+    )
     # Both versions of six pairs: two draws of the base, two seeds of the arm, three scored.
     assert by["03-calibrated-surprise"].asking == pytest.approx(12 * 2 * 0.75 + 6 * 3 * 0.1)
     assert by["04-judge"].after == ("01-annotate-audit", "02-fine-tune")
@@ -102,6 +106,45 @@ def test_what_is_finished_is_taken_out_and_what_was_made_otherwise_is_not(
     other = tiny_params.tuning.model_copy(update={"learning_rate": 0.5})
     changed = tiny_params.model_copy(update={"tuning": other})
     assert not workload.finished(changed, material, tmp_path).trained
+
+
+def test_probes_are_counted_as_they_are_asked_and_those_on_record_are_taken_out(
+    tiny_params: Params, tmp_path: Path
+) -> None:
+    material = corpus.prepare(tiny_params, tmp_path)
+    assert tiny_params.models is not None
+    base = cohort.Base(tiny_params.models)
+    member = next(m for m in cohort.planned(tiny_params) if probing.wanted(m, tiny_params))
+    cell, asked = member.cell, len(probing.reasons_put(tiny_params, material))
+    readings = workload.READING["probe"] * asked
+
+    def asking(done: workload.Finished | None) -> tuple[float, float]:
+        jobs = workload.steps(tiny_params, material, SPEEDS, {}, 3.0, done)
+        by = {job.name: job.asking for job in jobs}
+        return by[cell] / 0.25, by["02-fine-tune"] / 0.5
+
+    fresh = asking(None)
+    with cohort.record(tiny_params, tmp_path, "02-fine-tune") as record:
+        cohort.train(member, base, tiny_params, material, tmp_path)
+        cohort.ask(member, base, tiny_params, material.test(), tmp_path, record)
+        cohort.ask_base(base, tiny_params, material.test(), record)
+        answered = asking(workload.finished(tiny_params, material, tmp_path))
+        before = record.count()
+        probing.probe(member, base, tiny_params, material, tmp_path, record)
+        mine = record.count() - before
+        probing.probe(None, base, tiny_params, material, tmp_path, record)
+        of_base = record.count() - before - mine
+    assert fresh[0] - answered[0] == pytest.approx(16)
+    done = workload.finished(tiny_params, material, tmp_path)
+    assert done.probed == {member.name, "base"}
+    assert not done.recognised
+    probed = asking(done)
+    assert answered[0] - probed[0] == pytest.approx(mine - asked + readings)
+    assert answered[1] - probed[1] == pytest.approx(of_base - asked + readings)
+    probing.before_tuning(base, material, tiny_params, tmp_path / probing.KEPT)
+    done = workload.finished(tiny_params, material, tmp_path)
+    assert done.recognised
+    assert asking(done)[1] == 0
 
 
 def test_a_budget_of_tokens_gives_the_steps_that_training_will_take(

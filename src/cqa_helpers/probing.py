@@ -23,6 +23,7 @@ from cqa_helpers.judges import Panel
 from cqa_helpers.models import LocalModel, Spot
 from cqa_helpers.params import Params, fingerprint
 from cqa_helpers.prompts import FormName, completions, parse, questions
+from cqa_helpers.recognition import Told
 from cqa_helpers.records import Passage, Verdict, write_atomically
 
 # How many held-out passages are probed (our choice: a flip rate within about .1).
@@ -31,6 +32,7 @@ ITEMS = 40
 REASONS = 60
 # An arm without reasons has no voice to swap.
 SWAP: dict[str, FormName] = {"reason-first": "second-voice", "second-voice": "reason-first"}
+KEPT = "recognition.json"  # in the run's folder, what the base can read before tuning
 REASON_COLUMNS = ["item_id", "dimension", "voice", "argued", "probability"]
 
 
@@ -236,20 +238,21 @@ class Known(NamedTuple):
     results: dict[str, Any]
 
 
+def told(params: Params, material: Corpus) -> list[Told]:
+    """Return the experts' reasons on training passages, as the base is asked to recognise them."""
+    train = set(material.split.train)
+    put = cohort.panel(params)
+    given = [a for a in material.diagnoses() if a.passage_id in train]
+    return recognition.reasons(given, material.by_id(), put.taxonomy, put.dialect)
+
+
 def before_tuning(base: Base, material: Corpus, params: Params, kept: Path) -> Known | None:
     """Return the recognition probe of the base on training annotations, computed once.
 
     None where no two annotations can be paired.
     """
-    train = set(material.split.train)
-    put = cohort.panel(params)
-    told = recognition.reasons(
-        [a for a in material.diagnoses() if a.passage_id in train],
-        material.by_id(),
-        put.taxonomy,
-        put.dialect,
-    )
-    key = fingerprint([base.identity, params.seed, params.study.level, [list(t) for t in told]])
+    asked = told(params, material)
+    key = fingerprint([base.identity, params.seed, params.study.level, [list(t) for t in asked]])
     if kept.is_file() and (found := json.loads(kept.read_text(encoding="utf-8")))["key"] == key:
         rows = [{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()}
                 for r in found["table"]]  # fmt: skip
@@ -257,8 +260,8 @@ def before_tuning(base: Base, material: Corpus, params: Params, kept: Path) -> K
     more: dict[str, Any] = {"seed": params.seed, "level": params.study.level}
     texts = {p.id: p.text or "" for p in material.passages}
     try:
-        words = recognition.by_shared_words(told, texts, **more)
-        read = recognition.probe(base.local(), told, batch_size=params.judging.batch_size, **more)
+        words = recognition.by_shared_words(asked, texts, **more)
+        read = recognition.probe(base.local(), asked, batch_size=params.judging.batch_size, **more)
     except recognition.RecognitionError:
         return None
     table = recognition.table({"base, not tuned": read, "shared words": words})

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cqa_helpers import arms, cohort, probing, reading
+from cqa_helpers import arms, cohort, probing, reading, recognition
 from cqa_helpers.cohort import Base, Member
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.judges import NotRecordedError
@@ -21,12 +21,16 @@ from cqa_helpers.speeds import Speeds
 # Measured on two cores with the rehearsal; a profile without models leaves 02 and 03 out.
 REST = {
     "01-annotate-audit": 2.5,
-    "02-fine-tune": 20.0,
+    "02-fine-tune": 13.0,
     "03-calibrated-surprise": 3.0,
     "04-judge": 5.0,
     "05-blind-analysis": 3.0,
     "report": 10.0,
 }
+
+# A probability read after a given text is one pass without sampling: so much of a question.
+# Measured on two cores with the rehearsal; it is less where answers are longer.
+READING = {"probe": 0.22, "recognition": 0.1}
 
 
 class Step(NamedTuple):
@@ -41,12 +45,17 @@ class Step(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """What a run folder already holds: adapters, members whose answers are on record, bases too."""
+    """What a run folder already holds: adapters, members whose answers are on record, bases too.
+
+    ``probed`` names members, and ``base`` where the base's own probes are on record.
+    """
 
     trained: frozenset[str] = frozenset()
     answered: frozenset[str] = frozenset()
     executed: frozenset[str] = frozenset()
     untuned: frozenset[str] = frozenset()
+    probed: frozenset[str] = frozenset()
+    recognised: bool = False
 
 
 class _Unloaded(Base):
@@ -59,7 +68,7 @@ class _Unloaded(Base):
 def finished(params: Params, material: Corpus, run_dir: Path) -> Finished:
     """Return what need not be done again: each adapter is checked against its recipe."""
     assert params.models is not None
-    trained, answered, untuned = set(), set(), set()
+    trained, answered, untuned, probed = set(), set(), set(), set()
     executed = {
         path.stem for path in (run_dir / "results" / "02-fine-tune").glob("*.json")
         if _params_hash(path) == params.fingerprint("02-fine-tune")
@@ -72,6 +81,9 @@ def finished(params: Params, material: Corpus, run_dir: Path) -> Finished:
             try:
                 cohort.ask_base(base, params, material.test(), record, lineage)
                 untuned.add(lineage)
+                if lineage == "first":
+                    probing.probe(None, base, params, material, run_dir, record)
+                    probed.add("base")
             except NotRecordedError:
                 pass
             for member in (m for m in cohort.planned(params) if m.lineage == lineage):
@@ -80,9 +92,21 @@ def finished(params: Params, material: Corpus, run_dir: Path) -> Finished:
                     trained.add(member.name)
                     cohort.ask(member, base, params, material.test(), run_dir, record)
                     answered.add(member.name)
+                    if probing.wanted(member, params):
+                        probing.probe(member, base, params, material, run_dir, record)
+                        probed.add(member.name)
                 except NotRecordedError:
                     continue
-    return Finished(*map(frozenset, (trained, answered, executed, untuned)))
+    try:
+        base = _Unloaded(params.models)
+        probing.before_tuning(base, material, params, run_dir / probing.KEPT)
+        recognised = True
+    except NotRecordedError:
+        recognised = False
+    return Finished(
+        frozenset(trained), frozenset(answered), frozenset(executed), frozenset(untuned),
+        frozenset(probed), recognised,
+    )  # fmt: skip
 
 
 def _params_hash(path: Path) -> str | None:
@@ -147,16 +171,24 @@ def _model_steps(
         asked = _count(params, material.test(), first.arm)
         unanswered = [m for m in mine if m.name not in done.answered]
         asking = pace.ask * asked * len(unanswered)
-        asking += pace.ask * probes * sum(probing.wanted(m, params) for m in unanswered)
+        unprobed = [m for m in mine if probing.wanted(m, params) and m.name not in done.probed]
+        asking += pace.ask * probes * len(unprobed)
         kept = cell in done.executed and not training and not asking
         load = speeds.load if training or asking else 0.0
         seconds = 0.0 if kept else notebook + load + training + asking
         yield Step(cell, seconds, ("01-annotate-audit",), gpu, training, asking)
     lineages = {m.lineage for m in cohort.planned(params)} - done.untuned
-    each = (_count(params, material.test(), "cot") * len(lineages) + probes) * len(
-        params.tuning.seeds
-    )
-    asking = speeds.base_ask * each if lineages else 0.0
+    seeds = len(params.tuning.seeds)
+    asking = speeds.base_ask * _count(params, material.test(), "cot") * seeds * len(lineages)
+    if "base" not in done.probed:
+        # Sampled once a seed, like its answers; a probability after a reason is read once.
+        once = READING["probe"] * len(probing.reasons_put(params, material))
+        asking += speeds.base_ask * ((probes - once) * seeds + once)
+        lineages |= {"first"}
+    if not done.recognised:
+        told = len(probing.told(params, material)) * (1 + recognition.PAIRS_EACH)
+        asking += speeds.base_ask * READING["recognition"] * told
+        lineages |= {"first"}
     yield Step(
         "02-fine-tune",
         notebook + REST["02-fine-tune"] + asking + speeds.load * len(lineages),
@@ -180,15 +212,13 @@ def _model_steps(
 
 
 def _probes(params: Params, material: Corpus) -> float:
-    """Return what one model is probed with, in questions asked: again, in another voice, reworded.
-
-    To read a probability after a given reason is a pass without sampling: a tenth of a question
-    (our choice).
-    """
+    """Return what one model is probed with, in questions: again, in another voice, reworded."""
+    put = cohort.panel(params)
     items = probing.items(material)
     retold = [p for p in material.reworded if p.meta["rewords"] in {i.id for i in items}]
-    asked = 2 * _count(params, items, "cot") + _count(params, retold, "cot")
-    return asked + 0.1 * len(probing.reasons_put(params, material))
+    voices = 2 if probing.SWAP[put.form] in put.dialect.forms else 1
+    asked = voices * _count(params, items, "cot") + _count(params, retold, "cot")
+    return asked + READING["probe"] * len(probing.reasons_put(params, material))
 
 
 def optimiser_steps(member: Member, params: Params, material: Corpus, tokenizer: Any) -> int:

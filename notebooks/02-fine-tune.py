@@ -45,6 +45,7 @@ from cqa_helpers import (
     results,
     seeds,
     stability,
+    standing,
     variance,
 )
 from cqa_helpers import params as run_params
@@ -252,9 +253,11 @@ if arm == "all":
     gathered = manner.of_arms(by_arm, said, asked, material, params)
     charts.plane(
         charts.tidy(gathered),
-        charts.headline(gathered),
+        standing.said_of(charts.headline(gathered), params),
         f"{len(material.split.test)} held-out passages, {len(params.tuning.seeds)} seeds",
         manner.spans(gathered),
+        xlabel=standing.said_of(charts.SIMILARITY, params),
+        ylabel=standing.said_of("agreement with the experts, AUC", params),
     )
 
 # %%
@@ -278,7 +281,7 @@ block = provenance.block(
 if arm == "all":
     section = learning.results(trained, measured, by_arm)
     section["stability"] = stability.results(line, parts, beaten)
-    section["style"] = manner.results(gathered)
+    section["style"] = manner.results(gathered, params)
     section["recognition"] = None if known is None else known.results
     _ = results.save(run, "02-fine-tune", {**section, "provenance": block})
 else:

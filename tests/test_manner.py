@@ -102,7 +102,9 @@ def test_flips_beyond_a_second_draw_are_those_of_the_other_voice(small_params: M
     assert arm.voice.excess.value == pytest.approx(1.0)
     assert arm.passage.excess.value == pytest.approx(0.0)
     assert arm.reasons.first.follows.value == 1.0
-    kept = manner.results([arm])["arms"]["cot"]
+    told = manner.results([arm], small_params())
+    assert "talks like the simulated expert" in told["headline"]
+    kept = told["arms"]["cot"]
     assert kept["more_in_another_voice"].value == pytest.approx(1.0)
     assert kept["flips_by_chance"].value == 0.0
 

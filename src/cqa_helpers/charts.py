@@ -21,6 +21,7 @@ from cqa_helpers.style import Similarity
 # who is told from the expert less than this above chance talks like him (our choice).
 SLIGHT = 0.1
 LIKE = 1 - 2 * SLIGHT
+SIMILARITY = "style similarity: 1 is not told from the expert, 0 is always told"
 NOTHING = Interval(None, None, None)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h", ">", "d")
 # Where several arms have one role, the first wears its colour and the others these: dark enough
@@ -142,7 +143,7 @@ def plane(
     spans: Mapping[str, tuple[Interval, Interval]] | None = None,
     *,
     chance: float = 0.5,
-    xlabel: str = "style similarity: 1 is not told from the expert, 0 is always told",
+    xlabel: str = SIMILARITY,
     ylabel: str = "agreement with the experts, AUC",
     region: str = "talks but\ndoes not judge",
     cannot: str = "cannot tell",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from cqa_helpers import charts, flips, probing, style
+from cqa_helpers import charts, flips, probing, standing, style
 from cqa_helpers.agreement import Interval
 from cqa_helpers.annotations import Annotation
 from cqa_helpers.charts import Arm
@@ -104,7 +104,7 @@ def spans(arms: Sequence[Arm]) -> dict[str, tuple[Interval, Interval]]:
     return {a.name: (a.similarity.similarity, a.agreement) for a in arms if a.similarity}
 
 
-def results(arms: Sequence[Arm]) -> dict[str, Any]:
+def results(arms: Sequence[Arm], params: Params) -> dict[str, Any]:
     """Return what ``results.json`` keeps of talk and judgment."""
     found = {
         a.name: {
@@ -118,4 +118,4 @@ def results(arms: Sequence[Arm]) -> dict[str, Any]:
         }
         for a in arms
     }
-    return {"arms": found, "headline": charts.headline(arms)}
+    return {"arms": found, "headline": standing.said_of(charts.headline(arms), params)}

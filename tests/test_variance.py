@@ -12,7 +12,7 @@ from scipy import stats
 
 from cqa_helpers import figures, variance
 from cqa_helpers.agreement import Interval
-from cqa_helpers.variance import components, passage_noise
+from cqa_helpers.variance import components
 
 # Limits come from draws; this is how far those of a standard deviation may lie from the exact.
 NEAR = 0.03
@@ -219,50 +219,6 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         components(rows.assign(value=math.inf))
     with pytest.raises(ValueError, match="not every sample"):
         components(frame([[0.5, 0.6], [0.7]]), seeds="shared")
-
-
-def test_what_moves_all_runs_alike_makes_no_passage_noise() -> None:
-    values = np.array([0.7, 0.8, 0.9])
-    common = np.random.default_rng(0).normal(0, 0.1, 50)
-    found = passage_noise(values, values[:, None] + common)
-    assert found.observed == pytest.approx(0.1)
-    assert found.passages == pytest.approx(0, abs=1e-12)
-    assert found.share == pytest.approx(0, abs=1e-12)
-
-
-@pytest.mark.parametrize(("truth", "share"), [(0.0, 1.0), (0.05, 0.5)])
-def test_passage_noise_is_what_equal_runs_would_show(truth: float, share: float) -> None:
-    # Runs whose scores on a passage differ by chance alone: spread of their means 0.5 / √100.
-    rng = np.random.default_rng(4)
-    runs, passages = 300, 100
-    scores = rng.normal(0, 0.5, (runs, passages)) + rng.normal(0, truth, (runs, 1))
-    scores += rng.normal(0, 1, passages)
-    times = rng.multinomial(passages, [1 / passages] * passages, size=400) / passages
-    found = passage_noise(scores.mean(1), scores @ times.T)
-    assert found.passages == pytest.approx(0.05, rel=0.1)
-    assert found.share == pytest.approx(share, abs=0.12)
-
-
-def test_passages_that_explain_more_than_is_seen_are_cut_at_one_and_said() -> None:
-    draws = np.array([[0.1, 0.9, 0.5], [0.9, 0.1, 0.5]])
-    found = passage_noise([0.5, 0.51], draws)
-    assert (found.share, found.cut_at_one) == (1, True)
-    assert passage_noise([0.5, 0.5], draws).share is None
-
-
-@pytest.mark.parametrize(
-    ("values", "draws", "said"),
-    [
-        ([0.5, 0.6], [[0.5, 0.6]], "do not|give"),
-        ([0.5], [[0.5, 0.6]], "two or more"),
-        ([0.5, float("nan")], [[0.5, 0.6], [0.5, 0.6]], "missing"),
-    ],
-)
-def test_passage_draws_that_do_not_fit_are_refused(
-    values: list[float], draws: list[list[float]], said: str
-) -> None:
-    with pytest.raises(ValueError, match=said):
-        passage_noise(values, draws)
 
 
 def test_the_table_shows_shares_that_add_up_with_mirrored_limits() -> None:

@@ -18,7 +18,6 @@ from cqa_helpers.prompts import load_dialect
 from cqa_helpers.records import Passage, Verdict
 from cqa_helpers.taxonomy import load as load_taxonomy
 
-LINEAGES = ("first", "second")
 # Seeds of a second and later draw lie far from those of the first.
 DRAW = 1_000_003
 

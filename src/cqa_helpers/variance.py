@@ -1,4 +1,4 @@
-"""How far runs of the same tuning differ: by the annotations drawn, by the seed, by the passages.
+"""How far runs of the same tuning differ: by the annotations drawn, or by the seed.
 
 A run is one tuned model and its value one number on the held-out passages (AUC or kappa). Values
 are taken as normal about their means; near a ceiling they are not, and intervals are then rough.
@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from cqa_helpers.agreement import Floats, Interval, Seed
@@ -45,19 +44,6 @@ class Components(NamedTuple):
     n_samples: int
     n_runs: int
     n_missing: int
-
-
-class PassageNoise(NamedTuple):
-    """The spread of runs that is seen, and what the choice of passages alone would give.
-
-    ``share`` is of variance; ``cut_at_one`` says that passages alone would give more than is seen.
-    """
-
-    observed: float
-    passages: float
-    share: float | None
-    cut_at_one: bool
-    n_runs: int
 
 
 class _Squares(NamedTuple):
@@ -212,45 +198,6 @@ def _limits(value: float, draws: Floats, level: float) -> Interval:
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     # With unequal numbers the value is estimated one way and its draws are made another.
     return Interval(value, min(float(low), value), max(float(high), value))
-
-
-def passage_noise(values: ArrayLike, draws: ArrayLike) -> PassageNoise:
-    """Return how much of the spread between runs the choice of held-out passages alone explains.
-
-    All runs judge the same passages, so passages that are hard for all move all runs together and
-    make no spread: that part cancels here, and it does belong to the uncertainty of the mean. What
-    is left is that some passages suit one run and others another. The variance between runs of
-    their bootstrap deviations estimates how much spread this gives among runs that are equally
-    good on all passages there could be. That part shrinks with more passages and is no instability
-    of tuning; it is not additional to what is seen, but inside it. Our choice of measure.
-
-    Parameters
-    ----------
-    values
-        Each run's value on all held-out passages, shape ``(runs,)``.
-    draws
-        The same on resampled passages, ``(runs, draws)``; a column is one resample for all runs.
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not belong together, fewer than two runs or draws, or a missing value.
-    """
-    y, drawn = np.asarray(values, dtype=float), np.asarray(draws, dtype=float)
-    if y.ndim != 1 or drawn.ndim != 2 or len(y) != len(drawn) or min(drawn.shape) < 2:
-        raise ValueError(
-            f"values {y.shape} and draws {drawn.shape}: give (runs,) and (runs, draws), two or "
-            "more of each."
-        )
-    if not (np.isfinite(y).all() and np.isfinite(drawn).all()):
-        raise ValueError("a run's value or draw is missing: leave out, and count, such runs.")
-    observed = float(y.var(ddof=1))
-    passages = float((drawn - y[:, None]).var(axis=0, ddof=1).mean())
-    share = None if observed <= _ROUNDING * float((y**2).max()) else passages / observed
-    return PassageNoise(
-        math.sqrt(observed), math.sqrt(passages), None if share is None else min(share, 1.0),
-        share is not None and share > 1, len(y),
-    )  # fmt: skip
 
 
 def as_rows(found: Components) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 # The whole study as one graph: make report PROFILE=<name>, or
 #   snakemake --cores 2 --resources gpu=1 --config profile=rehearsal
 # Every rule runs one notebook; it resumes after a stop and reruns only what changed.
+import json
 from pathlib import Path
 
 from cqa_helpers import cohort
@@ -31,6 +32,15 @@ def read_cells():
     from cqa_helpers.reading import wanted
 
     return sorted({m.cell for m in wanted(PARAMS)})
+
+
+def unanswered():
+    """Return what makes 04 run again: calls that failed last time are asked for anew."""
+    done = Path(f"{RUN}/results/04-judge.json")
+    if not PARAMS.judging.live or not done.is_file():
+        return ""
+    failed = json.loads(done.read_text(encoding="utf-8")).get("failed", 0)
+    return f"{failed} failed, {done.stat().st_mtime_ns}" if failed else ""
 
 
 rule all:
@@ -128,6 +138,7 @@ rule judge:
         f"{RUN}/verdicts.parquet",
     params:
         hash=PARAMS.fingerprint("04-judge"),
+        unanswered=unanswered(),
     threads: THREADS
     resources:
         gpu=1 if PARAMS.models and PARAMS.models.device != "cpu" else 0,

@@ -26,15 +26,18 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from cqa_helpers import (
-    baselines,
     blinding,
     cohort,
     corpus,
+    diagnostics,
     figures,
-    judges,
+    injections,
     paths,
+    prompts,
     provenance,
     results,
+    sittings,
+    specimen,
     standing,
     taxonomy,
 )
@@ -48,43 +51,32 @@ run = paths.at(run_dir)
 dimensions = taxonomy.load(params.taxonomy)
 material = corpus.prepare(params, run)
 held_out = material.test()
-asked_items = {p.id for p in held_out}
 
 # %% [markdown]
 # ## Everyone judges
 #
 # Local models were asked in 02 where they were trained; the record of calls holds their answers
-# and nothing is asked, or paid for, twice. Experts, recorded judges and baselines come as rows.
+# and nothing is asked, or paid for, twice. Judges behind an endpoint are asked here. Experts,
+# recorded judges, baselines and juries come as rows.
 
 # %%
-experts = [v for v in material.experts if v.item_id in asked_items]
-rows = [*experts, *(v for v in material.recorded if v.item_id in asked_items)]
-rows += baselines.verdicts(
-    params.judging.baselines, material.passages, material.experts, seed=params.seed
-)
-absent = []
 with cohort.record(params, run, "04-judge") as record:
-    if params.tuning is not None:
-        members = [m for m in cohort.planned(params) if m.plain and cohort.at_full_size(m, params)]
-        for lineage in sorted({m.lineage for m in members}):
-            base = cohort.Base(params.models, lineage)
-            rows += cohort.ask_base(base, params, held_out, record, lineage)
-            for member in (m for m in members if m.lineage == lineage):
-                if (run / "adapters" / member.name / "training.json").is_file():
-                    rows += cohort.ask(member, base, params, held_out, run, record)
-                else:
-                    absent.append(member.name)
-    for live in params.judging.live:
-        rows += judges.ask_live(live, held_out, cohort.panel(params), record, seed=params.seed)
+    sitting = sittings.hold(params, material, run, record)
     recorded_calls = record.count()
-table = to_table([v for v in rows if v.item_id in asked_items])
-paths.at(run).mkdir(parents=True, exist_ok=True)
+rows = sitting.rows
+table = to_table(rows)
+run.mkdir(parents=True, exist_ok=True)
 table.to_parquet(run / "verdicts.parquet", index=False)
-if absent:
-    print("Planned and not trained yet (run 02-fine-tune for them):", ", ".join(absent))
+if sitting.absent:
+    print("Planned and not trained yet (run 02-fine-tune for them):", ", ".join(sitting.absent))
+for line in sitting.said:
+    print(line)
 print(
     f"{len(table):,} verdicts of {table['judge_id'].nunique()} judges; {recorded_calls:,} calls on record"
 )
+flagged = {p.id: flags for p in held_out if (flags := injections.found(p.text or ""))}
+for passage_id, flags in flagged.items():
+    print(f"{passage_id} speaks to its judges ({', '.join(flags)}): flagged, judged as it stands.")
 
 # %% [markdown]
 # ## Exhibit: one passage
@@ -95,7 +87,7 @@ print(
 # %%
 #| label: tbl-exhibit
 #| tbl-cap: "One held-out passage, and what each judge said of one dimension. The passage is the first, in the split's order, on which the reference differs from the experts' majority; nobody chose it."
-exhibit = standing.exhibit(table, material, params, dimensions)
+exhibit = specimen.exhibit(table, material, params, dimensions)
 figures.show_table(exhibit.table)
 
 # %% [markdown]
@@ -110,7 +102,7 @@ clusters = {p.id: p.id for p in held_out}
 found = standing.standings(table, params, clusters)
 subsets = {}
 with_text = {p.id for p in held_out if p.text}
-if len(with_text) < len(asked_items):
+if len(with_text) < len(held_out):
     subsets["text_only"] = {
         "n_items": len(with_text),
         "judges": standing.standings(table[table["item_id"].isin(with_text)], params, clusters),
@@ -138,7 +130,7 @@ dots = {
 _ = figures.forest(
     forest,
     title=standing.headline(found, params),
-    subtitle=f"κ against a single expert, {len(asked_items)} held-out passages, {len(dimensions.dimensions)} dimensions",
+    subtitle=f"κ against a single expert, {len(held_out)} held-out passages, {len(dimensions.dimensions)} dimensions",
     xlabel="Cohen's κ, chance within each dimension",
     lines={0.0: "chance"},
     dots={k: [x for x in v if x is not None] for k, v in dots.items()},
@@ -146,8 +138,17 @@ _ = figures.forest(
 
 # %%
 #| label: tbl-judges
-#| tbl-cap: "All judges on the same questions. κ: against a single expert, chance pooled, and chance within each dimension (95 % intervals). Raw: share of pairs that agree. AUC: how well the probability ranks the experts' majority, mean over dimensions. No answer: unparsed, refused, failed or absent; counted, never scored."
+#| tbl-cap: "All judges on the same questions, with 95 % intervals. κ: against a single expert, chance pooled, and chance within each dimension. AUC: how well the probability ranks the experts' majority, mean over dimensions. ρ of works: rank correlation of works' mean verdicts with those of all experts but one. Raw: share of pairs that agree. Yes: share of yes. No answer: what has no verdict, of all that was asked; counted, never scored. A column that nobody fills is left out."
 figures.show_table(standing.as_rows(found, order, params))
+
+# %%
+#| label: tbl-costs
+#| tbl-cap: "What each judge gave and took. Unparsed: an answer without a readable verdict. Absent: no answer on record. Brier and ECE: how far probabilities lie from the experts' majority, 0 at best; ECE is too high where judgments are few. Seconds and USD of 1,000 verdicts, as they were when the answers were given, one after the other; seconds of a local model are those of its batches. A column that nobody fills is left out."
+figures.show_table(standing.as_costs(found, sitting.cost, order, params))
+
+# %%
+silence = standing.silence(found, params)
+print(silence)
 
 # %%
 if subsets:
@@ -166,7 +167,7 @@ if subsets:
 curves = standing.reliability_curves(table, params)
 if curves:
     names = list(curves)
-    errors = {j: found[j]["ece"] for j in names}
+    errors = {j: found[j]["ece"].value for j in names}
     best = min(errors, key=errors.get)
     figures.reliability(
         {
@@ -181,6 +182,28 @@ if curves:
     )
 else:
     print("No judge of this profile gives probabilities.")
+
+# %% [markdown]
+# ## What else moves a judge?
+#
+# A judge that likes long passages agrees with experts who write at length about long passages.
+# Set beside it what *one expert* owes to length; the gap is the judge's own.
+
+# %%
+#| label: tbl-bias
+#| tbl-cap: "What moves a judge besides the other experts' verdict. Yes per SD of length: points of probability that a standard deviation of log length is worth, at an equal share of experts' yes and equal sentence length and dialogue; beside it how much more that is than for one expert. Agreement: how much more often an expert says yes where the judge does, within a dimension, and how that changes at equal length and manner; the change is to be read, not the level, which favours a judge that seldom differs from its habit. Own kind: how much more often a judge says yes to passages of its own line than to a stranger's machine-written ones, at an equal share of experts' yes."
+moved = diagnostics.of_judges(table, order, material, params, clusters)
+figures.show_table(diagnostics.bias_rows(moved, order, params))
+
+# %%
+#| label: tbl-consistency
+#| tbl-cap: "The same question asked again: drawn anew (seeds and repeats), with the two answers named in the other order, or with the rubric in another order. Same verdict: share of pairs of verdicts that are equal. Shift of yes: share of yes, changed less declared."
+again = diagnostics.asked_again(table, sitting, params, clusters)
+twice = diagnostics.consistency_rows(moved, again, params)
+if len(twice):
+    figures.show_table(twice)
+else:
+    print("Nobody was asked twice: recorded judges answered once each.")
 
 # %% [markdown]
 # ## Sealing the blind test
@@ -206,16 +229,26 @@ _ = results.save(
     "04-judge",
     {
         "judges": found,
+        "silence": silence,
         "subsets": subsets,
-        "n_items": len(asked_items),
-        "absent": absent,
+        "moved": moved,
+        "again": again,
+        "cost": {judge: cost._asdict() for judge, cost in sitting.cost.items()},
+        "usd": sitting.usd,
+        "failed": sitting.failed,
+        "flagged": flagged,
+        "n_items": len(held_out),
+        "absent": sitting.absent,
         "provenance": provenance.block(
             params,
             "04-judge",
             watch,
             corpus.files(run),
             models=None if params.models is None else params.models.model_dump(),
-            cost_usd=0.0 if not params.judging.live else None,
+            prompts={
+                name: provenance.sha256(prompts.file_of(name)) for name in sittings.dialects(params)
+            },
+            cost_usd=sitting.usd,
         ),
     },
 )

@@ -61,6 +61,9 @@ CELLS: dict[str, dict[str, str]] = {
     "04-judge": {
         "tbl-exhibit": "One passage, four readings",
         "tbl-judges": "Every judge on the same questions",
+        "tbl-costs": "What each judge gave and took",
+        "tbl-bias": "What else moves a judge",
+        "tbl-consistency": "The same question again",
         "fig-judges": "The tuned model stands between base and expert",
         "fig-calibration": "Stated probabilities against experts",
     },
@@ -141,6 +144,7 @@ def results(settings: params.Params) -> dict[str, Any]:
         "03-calibrated-surprise": {"primary": "judgment"},
         "04-judge": {
             "judges": {**judges, **replayed},
+            "silence": "Every judge gave a verdict on everything it was asked.",
             "subsets": {"text_only": {"n_items": 36, "judges": replayed}},
         },
         "05-blind-analysis": {

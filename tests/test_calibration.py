@@ -183,3 +183,81 @@ def test_tables_that_share_their_clusters_share_their_draws() -> None:
     together = np.corrcoef(shared.draws, one.draws)[0, 1]
     apart = np.corrcoef(alone.draws, one.draws)[0, 1]
     assert together > 0.5 > abs(apart)
+
+
+def clustered(seed: int, n: int = 60, sure: float = 1.0) -> tuple[np.ndarray, ...]:
+    """Return truths, probabilities and clusters; ``sure`` multiplies the true log odds."""
+    rng = np.random.default_rng(seed)
+    odds = np.repeat(rng.normal(0, 0.5, n), 5) + rng.normal(size=5 * n)
+    truth = (rng.random(5 * n) < 1 / (1 + np.exp(-odds))).astype(float)
+    return truth, 1 / (1 + np.exp(-sure * odds)), np.repeat(np.arange(n), 5)
+
+
+def test_the_interval_of_brier_is_the_bootstrap_that_copies_clusters() -> None:
+    y, p, codes = clustered(0, n=8)
+    found = calibration.brier_interval(y, p, codes, n_boot=50, seed=2)
+    draws = []
+    for times in np.random.default_rng(2).multinomial(8, [1 / 8] * 8, size=50):
+        weight = times[codes]
+        draws.append(calibration.brier(np.repeat(y, weight), np.repeat(p, weight)))
+    assert found.value == pytest.approx(calibration.brier(y, p), abs=1e-12)
+    assert found[1:] == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
+
+
+def test_the_interval_of_ece_stands_around_the_same_estimate() -> None:
+    y, p, codes = clustered(1)
+    found = calibration.ece_interval(y, p, codes, n_boot=300, seed=1)
+    assert found.value == calibration.ece(y, p)
+    assert found.low <= found.value <= found.high  # type: ignore[operator]
+    wider = calibration.ece_interval(y, p, codes, n_boot=300, seed=1, level=0.99)
+    assert wider.low <= found.low  # type: ignore[operator]
+    assert wider.high >= found.high  # type: ignore[operator]
+
+
+def test_limits_of_ece_hold_zero_for_a_calibrated_judge_though_its_estimate_is_above() -> None:
+    held, above = 0, 0.0
+    for seed in range(20):
+        found = calibration.ece_interval(*clustered(seed), n_boot=200, seed=seed)
+        held += found.low == 0
+        above += (found.value or 0.0) / 20
+    assert held >= 17
+    assert above > 0.03
+
+
+def test_limits_of_ece_exclude_zero_for_a_judge_far_too_sure() -> None:
+    found = calibration.ece_interval(*clustered(3, sure=4.0), n_boot=300, seed=1)
+    assert found.low > 0.05  # type: ignore[operator]
+
+
+def test_the_line_of_a_calibrated_judge_has_no_excess_and_slope_one() -> None:
+    found = calibration.line(*clustered(4, n=200), n_boot=300, seed=1)
+    assert found.excess.low < 0 < found.excess.high  # type: ignore[operator]
+    assert found.slope.low < 1 < found.slope.high  # type: ignore[operator]
+    sure = calibration.line(*clustered(4, n=200, sure=4.0), n_boot=300, seed=1)
+    assert sure.slope.high < 0.9  # type: ignore[operator]
+
+
+def test_the_line_is_the_least_squares_line() -> None:
+    y, p, codes = clustered(5)
+    found = calibration.line(y, p + 0.0, codes, n_boot=50)
+    assert found.slope.value == pytest.approx(np.polyfit(p, y, 1)[0])
+    assert found.excess.value == pytest.approx(p.mean() - y.mean())
+
+
+def test_intervals_without_enough_to_rest_on_are_null() -> None:
+    y, p, codes = clustered(6, n=4)
+    for found in (
+        calibration.brier_interval(y, p, codes), calibration.ece_interval(y, p, codes),
+        *calibration.line(y, p, codes),
+    ):  # fmt: skip
+        assert found.value is not None
+        assert found.low is found.high is None
+    nothing = Interval(None, None, None)
+    assert calibration.brier_interval([], [], []) == nothing
+    assert calibration.ece_interval([], [], []) == nothing
+    assert calibration.line([], [], []) == (nothing, nothing)
+    constant = calibration.line([0, 1, 1, 0, 1, 1], [0.7] * 6, list("abcdef"))
+    assert constant.slope == nothing
+    assert constant.excess.value == pytest.approx(0.7 - 4 / 6)
+    with pytest.raises(ValueError, match="2 judgments and 1 clusters do not belong together"):
+        calibration.brier_interval([1, 0], [0.5, 0.5], [0])

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cqa_helpers.calls import CallRecord, key, opened
+from cqa_helpers.calls import CallRecord, files_of, key, opened
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -150,3 +152,46 @@ def test_what_a_kill_left_in_a_file_before_is_rolled_back_when_it_is_read(tmp_pa
     with opened(tmp_path, "04", after=["02"]) as record:
         assert record.count() > 0
         assert record.count() % 20 == 0
+
+
+def test_threads_that_share_a_record_lose_nothing_and_see_whole_batches(tmp_path: Path) -> None:
+    def work(who: int) -> list[int]:
+        sizes = []
+        for k in range(15):
+            asked = [request(who=who, k=k, row=row) for row in range(4)]
+            batch = [(a, {"text": f"{who} {k} {row}"}) for row, a in enumerate(asked)]
+            record.put(f"j{who}", batch)
+            sizes.append(record.count())
+            assert record.get(asked) == [said for _, said in batch]
+        return sizes
+
+    with CallRecord(tmp_path / "calls.sqlite") as record:
+        with ThreadPoolExecutor(4) as pool:
+            seen = [size for sizes in pool.map(work, range(4)) for size in sizes]
+        assert record.count() == 4 * 15 * 4
+    assert all(size % 4 == 0 for size in seen)
+
+
+def test_what_is_kept_together_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    with CallRecord(tmp_path / "calls.sqlite") as record:
+        rows = [("k", "j", "{}", "{}"), ("too few",)]
+        with pytest.raises(sqlite3.ProgrammingError), record.together():
+            record.keep(rows)
+        assert record.count() == 0
+
+
+def test_half_a_character_at_the_end_of_an_answer_does_not_cost_the_answer(tmp_path: Path) -> None:
+    with CallRecord(tmp_path / "calls.sqlite") as record:
+        record.put("j", [(request(), {"text": "好 \ud83d"})])
+        assert record.get([request()]) == [{"text": "好 \ud83d"}]
+
+
+def test_a_later_notebooks_file_comes_first(tmp_path: Path) -> None:
+    for name in ("02-fine-tune", "04-judge", "02-fine-tune/first-cot-4", "03-surprise"):
+        opened(tmp_path, name).close()
+    names = [file.relative_to(tmp_path / "calls").as_posix() for file in files_of(tmp_path)]
+    assert names == [
+        "04-judge.sqlite", "03-surprise.sqlite", "02-fine-tune/first-cot-4.sqlite",
+        "02-fine-tune.sqlite",
+    ]  # fmt: skip
+    assert files_of(tmp_path / "elsewhere") == []

@@ -17,14 +17,17 @@ from cqa_helpers.hardware import Machine
 from cqa_helpers.params import Params
 
 ROOMY = Machine(4, 32.0, 30.0, 100.0, None, None, None, None, None)
+PRICES = {
+    "as_of": "2026-01-01",
+    "source": "a list",
+    "usd_per_million_tokens": {"m": {"input": 1.0, "output": 1.0}},
+}
 LIVE = {
     "judge_id": "gpt4",
     "model": "m",
     "base_url": None,
     "key_variable": "SOME_KEY",
     "max_tokens": 100,
-    "usd_per_million_input": 1.0,
-    "usd_per_million_output": 1.0,
     "budget_usd": 1.0,
 }
 
@@ -61,7 +64,7 @@ def test_rows_that_are_too_long_fail_with_their_lengths(
 def test_a_missing_key_fails_and_a_key_is_never_printed(
     small_params: Callable[..., Params], tmp_path: Path
 ) -> None:
-    params = small_params(judging={"live": [LIVE]})
+    params = small_params(judging={"live": [LIVE], "prices": PRICES})
     by = look(params, tmp_path)
     assert by["key of gpt4"].ok is False
     assert "SOME_KEY" in by["key of gpt4"].todo

@@ -13,14 +13,17 @@ from cqa_helpers.adapters import Adapter
 from cqa_helpers.arms import TrainingRow
 from cqa_helpers.params import Params
 
+PRICES = {
+    "as_of": "2026-01-01",
+    "source": "a list",
+    "usd_per_million_tokens": {"m": {"input": 0.0, "output": 30.0}},
+}
 LIVE = {
     "judge_id": "gpt4",
     "model": "m",
     "base_url": None,
     "key_variable": "SOME_KEY",
     "max_tokens": 1000,
-    "usd_per_million_input": 0.0,
-    "usd_per_million_output": 30.0,
     "budget_usd": 100.0,
 }
 
@@ -86,12 +89,12 @@ def test_operations_and_answers_of_a_card_are_those_worked_out_by_hand(
 def test_money_is_hours_times_price_and_no_judge_passes_its_budget(
     small_params: Callable[..., Params], tmp_path: Path
 ) -> None:
-    params = small_params(judging={"live": [LIVE]})
+    params = small_params(judging={"live": [LIVE], "prices": PRICES})
     material = corpus.prepare(params, tmp_path)
     money = estimates.dollars(params, material, 1800, 3.0)
     assert money.machine == pytest.approx(1.5)
-    assert money.judges == pytest.approx(16 * 1000 * 30 / 1e6)
-    tight = small_params(judging={"live": [{**LIVE, "budget_usd": 0.1}]})
+    assert money.judges == pytest.approx(16 * 3 * 1000 * 30 / 1e6)
+    tight = small_params(judging={"live": [{**LIVE, "budget_usd": 0.1}], "prices": PRICES})
     assert estimates.dollars(tight, material, 1800, None) == (None, 0.1)
     priced = small_params(models={"usd_per_hour": 2.0})
     assert estimates.dollars(priced, material, 3600, None).machine == pytest.approx(2.0)

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from cqa_helpers import finetuning, merging, models
 from cqa_helpers.arms import TrainingRow
+from cqa_helpers.choices import Spot
 from cqa_helpers.merging import Asked, MergeError, Parity, Readings, Tolerance
-from cqa_helpers.models import LocalModel, Spot
+from cqa_helpers.models import LocalModel
 from cqa_helpers.params import Models, Params
 
 ROWS = [

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
-import numpy as np
 import pytest
 import torch
 
-from cqa_helpers import models
-from cqa_helpers.models import LocalModel, ModelError, Spot
+from cqa_helpers import choices, models
+from cqa_helpers.choices import Spot
+from cqa_helpers.models import LocalModel, ModelError
 from cqa_helpers.params import Models, Params
 
 Maker = Callable[..., Params]
@@ -39,64 +39,6 @@ def test_greedy_decoding_knows_no_seed(tiny: LocalModel) -> None:
 def test_greedy_decoding_of_a_batch_equals_that_of_each_prompt_alone(tiny: LocalModel) -> None:
     alone = [models.sample(tiny, [p], temperature=0, max_new_tokens=8, seed=0)[0] for p in PROMPTS]
     assert draw(tiny, 0, 0.0) == alone
-
-
-def brute_force(local: LocalModel, context: str, words: tuple[str, str]) -> float:
-    """P(second word | context, one of the two) by a forward pass of each whole text."""
-    logs = []
-    for word in words:
-        ids = local.tokenizer(f"{context}{word}", return_tensors="pt")["input_ids"]
-        with torch.inference_mode():
-            logits = local.model(input_ids=ids).logits[0, -2]
-        logs.append(torch.log_softmax(logits.double(), -1)[ids[0, -1]].item())
-    return float(np.exp(logs[1]) / (np.exp(logs[0]) + np.exp(logs[1])))
-
-
-CONTEXTS = [
-    (0, "<s> <story> the inn at dawn . <rev_a> craft : verdict "),
-    (0, "<s> <story> the inn at dawn . <rev_a> craft : verdict good . audience : verdict "),
-    (1, "<s> <story> a broken watch <rev_a> verdict "),
-    (0, "<s> <story> the watch <rev_a> verdict "),
-    (2, "<s> "),
-]
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 8])
-def test_choice_probabilities_equal_two_whole_forward_passes(
-    tiny: LocalModel, batch_size: int
-) -> None:
-    spots = [Spot(row, context) for row, context in CONTEXTS]
-    found = models.choice_probabilities(tiny, spots, ("bad", "good"), batch_size)
-    expected = [brute_force(tiny, context, ("bad", "good")) for _, context in CONTEXTS]
-    assert found == pytest.approx(expected, abs=1e-6)
-    assert np.ptp(found) > 0.01
-
-
-def test_choice_probabilities_of_swapped_words_sum_to_one(tiny: LocalModel) -> None:
-    spots = [Spot(row, context) for row, context in CONTEXTS]
-    there = models.choice_probabilities(tiny, spots, ("bad", "good"), 4)
-    back = models.choice_probabilities(tiny, spots, ("good", "bad"), 4)
-    assert there + back == pytest.approx(np.ones(len(spots)))
-
-
-def test_spots_of_one_row_share_a_pass_only_where_one_continues_the_other() -> None:
-    rows = [0, 0, 0, 1]
-    prefixes = [[1, 2], [1, 2, 3, 4], [1, 9], [1, 2]]
-    sequences, homes = models._share_prefixes(rows, prefixes)
-    assert sorted(sequences) == [[1, 2], [1, 2, 3, 4], [1, 9]]
-    assert homes[0] == homes[1]
-    assert len({homes[1], homes[2], homes[3]}) == 3
-    for prefix, home in zip(prefixes, homes, strict=True):
-        assert sequences[home][: len(prefix)] == prefix
-
-
-def test_no_spot_gives_no_probability(tiny: LocalModel) -> None:
-    assert models.choice_probabilities(tiny, [], ("bad", "good"), 4).shape == (0,)
-
-
-def test_words_that_the_tokenizer_does_not_tell_apart_are_an_error(tiny: LocalModel) -> None:
-    with pytest.raises(ModelError, match="does not tell 'xyzzy' from 'plugh'"):
-        models.choice_probabilities(tiny, [Spot(0, "<s> ")], ("xyzzy", "plugh"), 4)
 
 
 def test_batches_cover_all_rows_once_in_fixed_places() -> None:
@@ -163,7 +105,8 @@ def test_nf4_weights_load_and_answer(tiny_params: Params) -> None:
     pytest.importorskip("bitsandbytes")
     local = models.load(spec(tiny_params, precision="nf4"))
     assert local.model.is_loaded_in_4bit
-    probability = models.choice_probabilities(local, [Spot(0, CONTEXTS[0][1])], ("bad", "good"), 1)
+    spot = Spot(0, "<s> craft : verdict ")
+    probability = choices.choice_probabilities(local, [spot], ("bad", "good"), 1)
     assert 0 < probability[0] < 1
     assert len(models.sample(local, PROMPTS, temperature=1.0, max_new_tokens=3, seed=0)) == 3
 

@@ -7,20 +7,14 @@ import pandas as pd
 import pytest
 
 from cqa_helpers import contrasts, standing, study, taxonomy
-from cqa_helpers.corpus import Corpus
 from cqa_helpers.params import Params
+from cqa_helpers.prices import Cost
 from cqa_helpers.records import Verdict, to_table
-from cqa_helpers.splits import Split
 from simulated_table import EXPERTS, experts_of, passages, said, table_of, truth_of
 
 Maker = Callable[..., Params]
 BLIND = ("always-no", "always-yes", "majority", "longest", "shuffled")
 TREE = taxonomy.load("cqa")
-
-
-def material(n: int) -> Corpus:
-    texts = passages(n)
-    return Corpus(texts, [], [], [], [], Split((), tuple(p.id for p in texts)))
 
 
 def found_in(table: pd.DataFrame, params: Params) -> dict[str, dict[str, Any]]:
@@ -150,10 +144,34 @@ def test_the_table_shows_no_answer_and_drops_columns_that_nobody_fills(
     entries = found_in(to_table(rows), small_params())
     shown = standing.as_rows(entries, ["experts", "tuned"])
     assert list(shown["Judge"]) == ["one expert", "tuned"]
-    assert shown["No answer"].tolist() == [0, entries["tuned"]["unparsed"]]
-    assert not {"AUC", "Brier", "ECE"} & set(shown)
-    full = standing.as_rows(found_in(table_of(), small_params()), ["tuned"])
-    assert {"AUC", "Brier", "ECE"} <= set(full)
+    share = entries["tuned"]["unparsed"] / 60
+    assert shown["No answer"].tolist() == ["0", f"{share:.1%}"]
+    costs = standing.as_costs(entries, {}, ["experts", "tuned"])
+    assert costs["Unparsed"].tolist() == [0, entries["tuned"]["unparsed"]]
+    assert not {"AUC", "Brier", "ECE", "s / 1,000", "USD / 1,000"} & {*shown, *costs}
+    whole = found_in(table_of(), small_params())
+    assert "AUC" in standing.as_rows(whole, ["tuned"])
+    paid = standing.as_costs(whole, {"tuned": Cost(0.5, 12.0)}, ["tuned", "reference"])
+    assert {"Brier", "ECE"} <= set(paid)
+    assert paid["USD / 1,000"].tolist()[0] == 0.5
+
+
+def test_the_headline_of_silence_names_who_gave_no_verdict_most_first(small_params: Maker) -> None:
+    truth = truth_of(20)
+    rows = [
+        *experts_of(truth), *said("tuned", truth, 0.9, 1, unparsed=0.5),
+        *said("base", truth, 0.9, 2, unparsed=0.1),
+    ]  # fmt: skip
+    params = small_params()
+    entries = found_in(to_table(rows), params)
+    shares = {j: sum(v.status != "ok" for v in rows if v.judge_id == j) / 60
+              for j in ("tuned", "base")}  # fmt: skip
+    assert standing.silence(entries, params) == (
+        f"Without a verdict: tuned {shares['tuned']:.1%}, base {shares['base']:.1%}; "
+        "all others none."
+    )
+    whole = found_in(table_of(), params)
+    assert standing.silence(whole, params).startswith("Every judge gave a verdict")
 
 
 def test_reliability_is_shown_for_judges_that_say_probabilities(small_params: Maker) -> None:
@@ -161,43 +179,6 @@ def test_reliability_is_shown_for_judges_that_say_probabilities(small_params: Ma
     assert list(curves) == ["tuned", "reference"]
     # Two probabilities are said, .2 and .8.
     assert [round(b.mean_probability, 1) for b in curves["tuned"]] == [0.2, 0.8]
-
-
-def test_the_exhibit_is_the_first_passage_on_which_reference_and_majority_part(
-    small_params: Maker,
-) -> None:
-    table = table_of(20)
-    shown = standing.exhibit(table, material(20), small_params(), TREE)
-    majority = contrasts.consensus(table, EXPERTS).set_index(["item_id", "dimension"])["value"]
-    mine = table[table["judge_id"] == "reference"].set_index(["item_id", "dimension"])["value"]
-    places = [(p.id, d) for p in passages(20) for d in TREE.ids()]
-    differing = [c for c in places if c in majority.index and mine[c] != majority[c]]
-    assert (shown.item_id, shown.dimension) == differing[0]
-    who = list(shown.table["Who"])
-    assert who[:2] == ["*the passage*", "*the question*"]
-    assert {"simulated expert no. 1", "tuned", standing.name_of("reference")} <= set(who)
-
-
-def test_where_the_reference_always_agrees_the_exhibit_is_the_first_passage(
-    small_params: Maker,
-) -> None:
-    truth = truth_of(5)
-    table = to_table([*experts_of(truth, 1.0), *said("reference", truth, 1.0, 1)])
-    shown = standing.exhibit(table, material(5), small_params(), TREE)
-    assert (shown.item_id, shown.dimension) == ("p000", TREE.ids()[0])
-
-
-def test_a_judge_that_did_not_answer_is_shown_as_having_no_answer(small_params: Maker) -> None:
-    truth = truth_of(5)
-    mute = said("tuned", truth, 1.0, 1, unparsed=1.0)
-    table = to_table([*experts_of(truth, 1.0), *said("reference", truth, 0.0, 1), *mute])
-    shown = standing.exhibit(table, material(5), small_params(), TREE).table.set_index("Who")
-    assert shown.loc["tuned", "Verdict"] == "no answer"
-    answers = [
-        shown.loc[who, "Verdict"]
-        for who in ("simulated expert no. 1", standing.name_of("reference"))
-    ]
-    assert sorted(answers) == ["no", "yes"]
 
 
 def test_names_for_readers_and_for_the_start_of_a_sentence() -> None:

@@ -7,11 +7,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from cqa_helpers.agreement import Floats, Interval, Seed, interval, resample
+from cqa_helpers.agreement import FEWEST_CLUSTERS, Floats, Interval, Seed, interval, resample
 from cqa_helpers.pairing import Clusters, cells, cluster_codes, ok_rows, pairs
+from cqa_helpers.panels import add_up, bootstrap, estimates, ratio
+
+# A variance of probabilities that is zero but for rounding.
+NO_SPREAD = 1e-12
 
 
 class Auc(NamedTuple):
@@ -35,6 +39,18 @@ class Bin(NamedTuple):
     mean_probability: float
     share: float
     n: int
+
+
+class Line(NamedTuple):
+    """The straight line from probabilities to the share of yes: 0 and 1 for a calibrated judge.
+
+    ``excess`` is the mean probability less the share of yes, ``slope`` what the share of yes
+    gains with the probability: below 1 for a judge too sure of itself, null for one that always
+    says the same.
+    """
+
+    excess: Interval
+    slope: Interval
 
 
 def auc(values: ArrayLike, scores: ArrayLike) -> float | None:
@@ -120,7 +136,7 @@ def reliability_curve(
     y, p = _both(values, probabilities)
     if y.size == 0:
         return ()
-    place = np.floor((rankdata(p) - 0.5) / y.size * n_bins).astype(int)
+    place = _bins(p, n_bins)
     return tuple(
         Bin(float(p[place == k].mean()), float(y[place == k].mean()), int((place == k).sum()))
         for k in np.unique(place)
@@ -138,6 +154,110 @@ def ece(values: ArrayLike, probabilities: ArrayLike, n_bins: int = 10) -> float 
     if total == 0:
         return None
     return sum(b.n * abs(b.share - b.mean_probability) for b in bins) / total
+
+
+def brier_interval(
+    values: ArrayLike,
+    probabilities: ArrayLike,
+    codes: ArrayLike,
+    n_boot: int = 2000,
+    seed: Seed = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Return :func:`brier` with percentile limits, clusters resampled.
+
+    ``codes`` are each judgment's cluster, as in :func:`cqa_helpers.pairing.cluster_codes`.
+    """
+    y, p = _both(values, probabilities)
+    stats = np.stack([(p - y) ** 2, np.ones(y.size)], axis=1)
+    sums = _by_cluster(stats, codes)
+    return estimates(sums, lambda s: ratio(s[:, :1], s[:, 1:]), n_boot, seed, level)[0]
+
+
+def ece_interval(
+    values: ArrayLike,
+    probabilities: ArrayLike,
+    codes: ArrayLike,
+    n_bins: int = 10,
+    n_boot: int = 2000,
+    seed: Seed = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Return :func:`ece` with limits, clusters resampled, the bins those of the whole.
+
+    A mean of absolute distances is biased upward: noise alone has a distance from the line. The
+    estimate carries that bias, its resamples carry it twice, and percentile limits of a
+    calibrated judge never held 0 in our simulations. So the limits are (our choice): below, the
+    estimate less the upper percentile of how far resampled bins lie from the observed ones, since
+    by the triangle inequality no two ECEs are further apart than their bins; above, the
+    percentile less the mean excess of the resamples over the estimate. Simulated 95 % limits held
+    the truth in 91 % of samples (30 clusters of 3, calibrated) to nearly all (miscalibrated:
+    the lower limit is careful). The estimate itself stays as it is, too high for few judgments.
+    """
+    y, p = _both(values, probabilities)
+    value = ece(y, p, n_bins)
+    if value is None:
+        return Interval(None, None, None)
+    place = _bins(p, n_bins)
+    stats = np.zeros((y.size, int(place.max()) + 1, 2))
+    stats[np.arange(y.size), place] = np.stack([y - p, np.ones(y.size)], axis=1)
+    sums = _by_cluster(stats, codes)
+    if len(sums) < FEWEST_CLUSTERS:
+        return Interval(value, None, None)
+    whole = sums.sum(0)
+    observed = whole[:, 0] / np.maximum(whole[:, 1], 1)
+
+    def distances(drawn: Floats) -> Floats:
+        n = drawn[..., 1]
+        gap = drawn[..., 0] / np.maximum(n, 1)
+        each = np.stack([np.abs(gap), np.abs(gap - observed)], axis=1)
+        return np.asarray((each * n[:, None]).sum(-1) / n.sum(-1, keepdims=True))
+
+    draws, noise = bootstrap(sums, distances, n_boot, seed).T
+    tail = (1 + level) / 2
+    low = value - float(np.quantile(noise, tail))
+    high = float(np.quantile(draws, tail)) - max(float(draws.mean()) - value, 0.0)
+    return Interval(value, max(low, 0.0), max(high, value))
+
+
+def line(
+    values: ArrayLike,
+    probabilities: ArrayLike,
+    codes: ArrayLike,
+    n_boot: int = 2000,
+    seed: Seed = 0,
+    level: float = 0.95,
+) -> Line:
+    """Return whether a judge says too much, and whether it is too sure, clusters resampled.
+
+    The least-squares line of what experts say on the probability, not on its log odds (Cox 1958):
+    judges do say 0 and 1, whose log odds are infinite (our choice).
+    """
+    y, p = _both(values, probabilities)
+    sums = _by_cluster(np.stack([np.ones(y.size), p, y, p * p, p * y], axis=1), codes)
+
+    def measure(drawn: Floats) -> Floats:
+        n, said, true, squares, products = drawn.T
+        spread, together = n * squares - said**2, n * products - said * true
+        varied = spread > NO_SPREAD * np.maximum(n, 1) ** 2
+        slope = ratio(together, np.where(varied, spread, 0))
+        return np.stack([ratio(said - true, n), slope], axis=1)
+
+    return Line(*estimates(sums, measure, n_boot, seed, level))
+
+
+def _by_cluster(stats: Floats, codes: ArrayLike) -> Floats:
+    """Return the sums of each cluster that has a judgment."""
+    given = np.asarray(codes)
+    if given.shape != stats.shape[:1]:
+        raise ValueError(f"{len(stats)} judgments and {given.size} clusters do not belong together")
+    names, place = np.unique(given, return_inverse=True)
+    return add_up(place.astype(np.intp), len(names), stats) if len(names) else stats
+
+
+def _bins(p: Floats, n_bins: int) -> NDArray[np.int64]:
+    """Return the bin of each probability, equal ones in one bin."""
+    return np.floor((rankdata(p) - 0.5) / p.size * n_bins).astype(np.int64)
 
 
 def _both(values: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:

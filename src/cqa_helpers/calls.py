@@ -9,9 +9,11 @@ table.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,15 @@ from cqa_helpers.params import fingerprint
 
 
 class CallRecord:
-    """Requests and responses by key, in one SQLite file; others are read beside it."""
+    """Requests and responses by key, in one SQLite file; others are read beside it.
+
+    Threads may share it: they take turns.
+    """
 
     def __init__(self, path: Path, also: Iterable[Path] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=120)
+        self._turn = threading.RLock()
+        self._db = sqlite3.connect(path, timeout=120, check_same_thread=False)
         # No write-ahead log: it needs memory shared between processes, which no network file
         # system gives.
         self._db.execute("PRAGMA journal_mode=DELETE")
@@ -33,17 +39,15 @@ class CallRecord:
             "response TEXT NOT NULL)"
         )
         self._db.commit()
-        # Not read-only: what a kill left half-written in one of them is rolled back on opening.
         self._others = [
-            sqlite3.connect(f"{other.resolve().as_uri()}?mode=rw", uri=True, timeout=120)
-            for other in also
-            if other.is_file() and other.resolve() != path.resolve()
+            beside(other) for other in also if other.is_file() and other.resolve() != path.resolve()
         ]
 
     def close(self) -> None:
         """Close the files."""
-        for db in (self._db, *self._others):
-            db.close()
+        with self._turn:
+            for db in (self._db, *self._others):
+                db.close()
 
     def __enter__(self) -> CallRecord:
         return self
@@ -54,37 +58,49 @@ class CallRecord:
     def get(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         """Return the recorded response to each request, None where there is none."""
         keys = [key(request) for request in requests]
-        found: dict[str, str] = {}
-        for db in (self._db, *self._others):
-            missing = json.dumps([k for k in keys if k not in found])
-            found |= db.execute(
-                "SELECT key, response FROM calls WHERE key IN (SELECT value FROM json_each(?))",
-                (missing,),
-            ).fetchall()
+        found = self.texts(keys)
         return [json.loads(found[k]) if k in found else None for k in keys]
+
+    def texts(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the recorded responses as they are kept, by key; its own before the others'."""
+        found: dict[str, str] = {}
+        wanted = list(keys)
+        with self._turn:
+            for db in (self._db, *self._others):
+                missing = json.dumps([k for k in wanted if k not in found])
+                found |= db.execute(
+                    "SELECT key, response FROM calls WHERE key IN (SELECT value FROM json_each(?))",
+                    (missing,),
+                ).fetchall()
+        return found
 
     def put(
         self, judge_id: str, calls: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
     ) -> None:
         """Keep responses, all of them or none."""
-        with self._db:
-            self._db.executemany(
-                "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)",
-                [
-                    (
-                        key(request),
-                        judge_id,
-                        json.dumps(request, ensure_ascii=False, sort_keys=True),
-                        json.dumps(response, ensure_ascii=False, sort_keys=True),
-                    )
-                    for request, response in calls
-                ],
-            )
+        rows = [
+            (key(request), judge_id, as_text(request), as_text(response))
+            for request, response in calls
+        ]
+        with self.together():
+            self.keep(rows)
+
+    def keep(self, rows: Iterable[tuple[str, str, str, str]]) -> None:
+        """Keep rows of key, judge, request and response as they are; within :meth:`together`."""
+        self._db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", rows)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep all that is kept within, or nothing of it."""
+        with self._turn, self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
 
     def count(self) -> int:
         """Return how many calls are kept, in the files that are read beside it too."""
         files = (self._db, *self._others)
-        return len({row[0] for db in files for row in db.execute("SELECT key FROM calls")})
+        with self._turn:
+            return len({row[0] for db in files for row in db.execute("SELECT key FROM calls")})
 
 
 def opened(run_dir: Path, execution: str, after: Iterable[str] = ()) -> CallRecord:
@@ -97,6 +113,32 @@ def opened(run_dir: Path, execution: str, after: Iterable[str] = ()) -> CallReco
     return CallRecord(folder / f"{execution}.sqlite", [folder / f"{name}.sqlite" for name in after])
 
 
+def files_of(run_dir: Path) -> list[Path]:
+    """Return the files of a run's calls, a later notebook's before an earlier one's."""
+    folder = Path(run_dir) / "calls"
+    found = folder.rglob("*.sqlite")
+    return sorted(found, key=lambda file: file.relative_to(folder).as_posix(), reverse=True)
+
+
+def beside(path: Path) -> sqlite3.Connection:
+    """Open a file of calls that another execution wrote, to be read only."""
+    # Not in SQLite's read-only mode: what a kill left half-written is rolled back on opening.
+    return sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=120, check_same_thread=False
+    )
+
+
 def key(request: Mapping[str, Any]) -> str:
     """Return the key of a request: a hash of everything in it."""
     return fingerprint(request)
+
+
+def as_text(value: Mapping[str, Any]) -> str:
+    """Return a request or response as it is kept: one line of JSON, its fields in order."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a character, as where an answer was cut off: only an escape can hold it.
+        return json.dumps(value, sort_keys=True)
+    return text

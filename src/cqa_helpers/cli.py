@@ -1,4 +1,4 @@
-"""The ``cqa`` command: forms out, answers in, tables, and what a run will need.
+"""The ``cqa`` command: forms out, answers in, exports, and what a run will need.
 
 Every command says what it wrote and where; a fault ends it with status 1 and nothing written.
 """
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cqa_helpers import forms, golden, intake, params, paths, spreadsheets, taxonomy
+from cqa_helpers import forms, golden, intake, ledger, params, paths, spreadsheets, taxonomy
 from cqa_helpers.annotations import Annotation
+from cqa_helpers.commands import calls, exports
 from cqa_helpers.intake import Finding
-from cqa_helpers.records import Passage, RecordError, Verdict, read_jsonl
+from cqa_helpers.records import Passage, RecordError, read_jsonl
 from cqa_helpers.taxonomy import Taxonomy, TaxonomyError, Text
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 GOLDEN = "data/golden"
 FAULTS = (
     TaxonomyError, RecordError, params.ParamsError, spreadsheets.TableError, golden.GoldenError,
+    ledger.LedgerError,
 )  # fmt: skip
 
 
@@ -34,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FAULTS as fault:
         print(fault, file=sys.stderr)
     except OSError as fault:
-        print(f"{fault.filename}: {fault.strerror}", file=sys.stderr)
+        where = f"{fault.filename}: " if fault.filename else ""
+        print(f"{where}{fault.strerror or fault}", file=sys.stderr)
     return 1
 
 
@@ -87,19 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     for command in (look, count):
         command.add_argument("--online", action="store_true", help="ask the hub about the base")
 
-    model = commands.add_parser(
-        "export-model", help="write a finished adapter as a folder to share"
-    )
-    model.add_argument("profile")
-    model.add_argument("member", help="a folder of runs/PROFILE/adapters, such as first-cot-100-1")
-    model.add_argument("out", type=Path, help="a folder that is not there yet")
-    model.add_argument("--merge", action="store_true", help="also the whole model, parity measured")
-    model.set_defaults(run=_model)
-
-    table = commands.add_parser("export-table", help="write verdicts as a spreadsheet (XLSX)")
-    table.add_argument("verdicts", type=Path, help="a JSON Lines file of verdicts")
-    table.add_argument("out", type=Path)
-    table.set_defaults(run=_export)
+    exports.add(commands)
+    calls.add(commands)
     return parser
 
 
@@ -168,13 +160,6 @@ def _import(given: argparse.Namespace) -> int:
     return 0
 
 
-def _export(given: argparse.Namespace) -> int:
-    rows = [v.model_dump(exclude={"meta"}) for v in read_jsonl(given.verdicts, Verdict)]
-    spreadsheets.write(given.out, rows, "verdicts")
-    print(f"{given.out}: {len(rows)} verdict(s); text cells are text, never formulas.")
-    return 0
-
-
 def _doctor(given: argparse.Namespace) -> int:
     from cqa_helpers import doctor, hardware
 
@@ -201,24 +186,6 @@ def _estimate(given: argparse.Namespace) -> int:
         print(fault, file=sys.stderr)
         return 1
     print("\n".join(estimates.lines(made, found)))
-    return 0
-
-
-def _model(given: argparse.Namespace) -> int:
-    from cqa_helpers import exports, merging, models, portability
-
-    models.quiet()
-    run = params.load(params.file_of(given.profile))
-    try:
-        made = exports.export(
-            run, paths.run_dir(given.profile), given.member, given.out, merge=given.merge
-        )
-    except (portability.ExportError, merging.MergeError, models.ModelError) as fault:
-        print(fault, file=sys.stderr)
-        return 1
-    print(f"{made.folder}: {', '.join(sorted(made.files))}")
-    if made.parity is not None:
-        print(made.parity.said())
     return 0
 
 

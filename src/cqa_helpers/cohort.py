@@ -5,58 +5,29 @@ A base is loaded only when something has still to be trained or asked, and then 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from cqa_helpers import arms, finetuning, models, supervision
 from cqa_helpers.calls import CallRecord, opened
 from cqa_helpers.corpus import Corpus
-from cqa_helpers.judges import NotRecordedError, Panel, ask_local
-from cqa_helpers.params import Models, Params, Tuning
+from cqa_helpers.judges import LocalJudge, Panel
+from cqa_helpers.members import Member, at_full_size, cells, judge_id, parameters, planned
+from cqa_helpers.params import Live, Models, Params, Tuning
 from cqa_helpers.prompts import load_dialect
 from cqa_helpers.records import Passage, Verdict
 from cqa_helpers.taxonomy import load as load_taxonomy
 
+__all__ = [
+    "Base", "Member", "ask", "ask_base", "at_full_size", "base_judge", "cells", "gaps", "judge",
+    "judge_id", "live_panel", "panel", "parameters", "planned", "record", "schedule", "taught",
+    "train", "worn",
+]  # fmt: skip
+
 # Seeds of a second and later draw lie far from those of the first.
 DRAW = 1_000_003
-
-
-class Member(NamedTuple):
-    """One fine-tuned model: arm, size, seed, which base it stands on, and its budget.
-
-    ``budget`` is ``steps`` (equal for all) or ``tokens`` (as many supervised tokens as ``cot``).
-    ``sample`` names which annotations were drawn; by default the seed draws them.
-    """
-
-    arm: str
-    n: int
-    seed: int
-    lineage: str = "first"
-    budget: Literal["steps", "tokens"] = "steps"
-    sample: int | None = None
-
-    @property
-    def cell(self) -> str:
-        """Return the name of the execution of 02 that trains it, and its like over seeds."""
-        more = "" if self.plain else f"-{self.comparison}"
-        return f"{self.lineage}-{self.arm}-{self.n}{more}"
-
-    @property
-    def name(self) -> str:
-        """Return the name of its adapter's folder."""
-        drawn = "" if self.sample is None else f"{self.sample}-"
-        return f"{self.cell}-{drawn}{self.seed}"
-
-    @property
-    def comparison(self) -> str:
-        """Return what it is compared in: ``steps``, the main one; ``tokens``; or ``samples``."""
-        return self.budget if self.sample is None else "samples"
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is of the main comparison: equal steps, annotations drawn by the seed."""
-        return self.comparison == "steps"
 
 
 class Base:
@@ -83,73 +54,10 @@ class Base:
         return self._local
 
 
-def planned(params: Params) -> list[Member]:
-    """Return every model the params ask for.
-
-    The second lineage repeats ``cot`` at full size; arms at equal tokens repeat their full size;
-    the nested design has several samples of annotations with several seeds each.
-    """
-    if params.tuning is None or params.models is None:
-        return []
-    tuning = params.tuning
-    members = [
-        Member(arm, n, seed)
-        for arm, sizes in tuning.arms.items()
-        for n in sizes
-        for seed in tuning.seeds
-    ]
-    for arm in tuning.equal_tokens:
-        n = max(tuning.arms[arm])
-        members += [Member(arm, n, seed, budget="tokens") for seed in tuning.seeds]
-    if nested := tuning.nested:
-        members += [
-            Member(nested.arm, nested.n, seed, sample=sample)
-            for sample in range(1, nested.samples + 1)
-            for seed in range(1, nested.seeds + 1)
-        ]
-    if params.models.second_base and "cot" in tuning.arms:
-        n = max(tuning.arms["cot"])
-        members += [Member("cot", n, seed, "second") for seed in tuning.seeds]
-    return members
-
-
-def at_full_size(member: Member, params: Params) -> bool:
-    """Whether a member has all the annotations that its arm is given."""
-    assert params.tuning is not None
-    return any(
-        member.arm == arm and member.n == max(sizes) for arm, sizes in params.tuning.arms.items()
-    )
-
-
-def cells(params: Params) -> dict[str, Member]:
-    """Return one member for each execution of 02, by the execution's name."""
-    found: dict[str, Member] = {}
-    for member in planned(params):
-        found.setdefault(member.cell, member)
-    return found
-
-
 def record(params: Params, run_dir: Path, execution: str) -> CallRecord:
     """Return the record of calls of what stands on every arm and size, open."""
     before = [f"02-fine-tune/{cell}" for cell in cells(params)]
     return opened(run_dir, execution, [*before, "02-fine-tune"])
-
-
-def parameters(member: Member) -> dict[str, str | int]:
-    """Return what notebook 02 is told, so that it trains a member's execution."""
-    return {
-        "arm": member.arm, "n_train": member.n, "lineage": member.lineage,
-        "comparison": member.comparison,
-    }  # fmt: skip
-
-
-def judge_id(member: Member) -> str:
-    """Return the name under which a model judges; its seeds are repeats of one judge."""
-    name = "tuned" if member.arm == "cot" else f"tuned-{member.arm}"
-    if member.sample is not None:
-        return f"{name}-{member.n}-sample-{member.sample}"
-    name += "" if member.budget == "steps" else f"-{member.budget}"
-    return name if member.lineage == "first" else f"{name}-second-base"
 
 
 def panel(params: Params, arm: str = "cot") -> Panel:
@@ -158,6 +66,11 @@ def panel(params: Params, arm: str = "cot") -> Panel:
     return Panel(
         load_taxonomy(params.taxonomy), load_dialect(params.models.dialect), arms.FORM_OF_ARM[arm]
     )
+
+
+def live_panel(live: Live, params: Params) -> Panel:
+    """Return what a judge behind an endpoint is asked."""
+    return Panel(load_taxonomy(params.taxonomy), load_dialect(live.dialect), live.form)
 
 
 def taught(member: Member, params: Params, corpus: Corpus) -> list[arms.TrainingRow]:
@@ -214,6 +127,49 @@ def train(
     return finetuning.tune(base.local(), rows, tuning, member.seed, folder)
 
 
+@contextmanager
+def worn(member: Member, base: Base, run_dir: Path) -> Iterator[models.LocalModel]:
+    """Put a member's adapter on its base, and take it off in the end."""
+    tuned = finetuning.with_adapter(base.local(), Path(run_dir) / "adapters" / member.name)
+    try:
+        yield tuned
+    finally:
+        finetuning.without(tuned, base.local())
+
+
+def judge(
+    member: Member,
+    base: Base,
+    params: Params,
+    run_dir: Path,
+    record: CallRecord,
+    *,
+    draw: int = 0,
+) -> LocalJudge:
+    """Return a member as a judge; its adapter is put on only if the record lacks answers.
+
+    Raises
+    ------
+    TuningError
+        It has no finished adapter.
+    """
+    folder = Path(run_dir) / "adapters" / member.name
+    if not (folder / "training.json").is_file():
+        raise finetuning.TuningError(
+            f"{folder} holds no finished adapter: run notebook 02-fine-tune for arm "
+            f"{member.arm!r}, size {member.n} first."
+        )
+    return LocalJudge(
+        judge_id(member),
+        f"{base.identity}+{models.weights_identity(folder)}",
+        params.judging,
+        record,
+        lambda: worn(member, base, run_dir),
+        seed=member.seed + draw * DRAW,
+        meta={"arm": member.arm, "n_train": member.n, "seed": member.seed},
+    )
+
+
 def ask(
     member: Member,
     base: Base,
@@ -224,38 +180,44 @@ def ask(
     *,
     put: Panel | None = None,
     draw: int = 0,
+    spent: dict[str, float] | None = None,
 ) -> list[Verdict]:
-    """Ask a member about passages; its adapter is put on only if the record lacks answers.
+    """Ask a member about passages; seeds are repeats of one judge.
 
     ``put`` asks in another form than the one that was taught; ``draw`` above 0 samples again.
+    ``spent`` gathers the seconds that the answers took when they were given.
     """
-    folder = Path(run_dir) / "adapters" / member.name
-    if not (folder / "training.json").is_file():
-        raise finetuning.TuningError(
-            f"{folder} holds no finished adapter: run notebook 02-fine-tune for arm "
-            f"{member.arm!r}, size {member.n} first."
-        )
-    identity = f"{base.identity}+{models.weights_identity(folder)}"
     assert params.tuning is not None
-    meta = {"arm": member.arm, "n_train": member.n, "seed": member.seed}
-    # Seeds are repeats of one judge; those of the nested design are counted from one.
+    asked = judge(member, base, params, run_dir, record, draw=draw)
+    panel_of = put or panel(params, member.arm)
+    # Seeds of the nested design are counted from one.
     seeds = params.tuning.seeds
     repeat = seeds.index(member.seed) if member.sample is None else member.seed - 1
+    verdicts = asked.ask(panel_of.questions(passages), panel_of, repeat=repeat)
+    if spent is not None:
+        spent[asked.judge_id] = spent.get(asked.judge_id, 0.0) + asked.seconds
+    return verdicts
 
-    def asked(local: models.LocalModel | None) -> list[Verdict]:
-        return ask_local(
-            judge_id(member), local, identity, passages, put or panel(params, member.arm),
-            params.judging, record, seed=member.seed + draw * DRAW, repeat=repeat, meta=meta,
-        )  # fmt: skip
 
-    try:
-        return asked(None)
-    except NotRecordedError:
-        tuned = finetuning.with_adapter(base.local(), folder)
-        try:
-            return asked(tuned)
-        finally:
-            finetuning.without(tuned, base.local())
+def base_judge(
+    base: Base,
+    params: Params,
+    record: CallRecord,
+    lineage: str = "first",
+    *,
+    seed: int = 0,
+    draw: int = 0,
+) -> LocalJudge:
+    """Return the untuned base as a judge."""
+    return LocalJudge(
+        "base" if lineage == "first" else "base-second-base",
+        base.identity,
+        params.judging,
+        record,
+        lambda: nullcontext(base.local()),
+        seed=seed + draw * DRAW,
+        meta={"seed": seed},
+    )
 
 
 def ask_base(
@@ -267,26 +229,19 @@ def ask_base(
     *,
     put: Panel | None = None,
     draw: int = 0,
+    spent: dict[str, float] | None = None,
 ) -> list[Verdict]:
     """Ask the untuned base, in the reason-first form, with as many draws as there are seeds.
 
-    ``put`` asks in another form; ``draw`` above 0 samples again.
+    ``put`` asks in another form; ``draw`` above 0 samples again; ``spent`` as in :func:`ask`.
     """
     assert params.tuning is not None
-    name = "base" if lineage == "first" else "base-second-base"
+    panel_of = put or panel(params)
+    asked = panel_of.questions(passages)
     verdicts: list[Verdict] = []
     for repeat, seed in enumerate(params.tuning.seeds):
-
-        def asked(
-            local: models.LocalModel | None, repeat: int = repeat, seed: int = seed
-        ) -> list[Verdict]:
-            return ask_local(
-                name, local, base.identity, passages, put or panel(params), params.judging, record,
-                seed=seed + draw * DRAW, repeat=repeat, meta={"seed": seed},
-            )  # fmt: skip
-
-        try:
-            verdicts += asked(None)
-        except NotRecordedError:
-            verdicts += asked(base.local())
+        untuned = base_judge(base, params, record, lineage, seed=seed, draw=draw)
+        verdicts += untuned.ask(asked, panel_of, repeat=repeat)
+        if spent is not None:
+            spent[untuned.judge_id] = spent.get(untuned.judge_id, 0.0) + untuned.seconds
     return verdicts

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from importlib import util
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cqa_helpers import bases, capacity, cohort, corpus, hardware, splits, supervision
+from cqa_helpers import bases, capacity, cohort, corpus, hardware, prices, splits, supervision
 from cqa_helpers.arms import ArmError
 from cqa_helpers.bases import Known
 from cqa_helpers.checks import Check, environment, failed, lines
@@ -65,7 +66,7 @@ def examine(
     checks = environment(machine)
     material, said = _material(params, run_dir)
     checks += said
-    checks += _keys(params, variables)
+    checks += [*_keys(params, variables), *_prices(params)]
     found: Known | None = None
     choice: capacity.Choice | None = None
     tokens: dict[str, Audit] = {}
@@ -135,6 +136,16 @@ def _keys(params: Params, variables: Mapping[str, str]) -> Iterator[Check]:
             f"export {live.key_variable}=…, or set recorded verdicts in its place "
             "(judging.recorded, with live: [])",
         )  # fmt: skip
+
+
+def _prices(params: Params) -> Iterator[Check]:
+    listed = params.judging.prices
+    if listed is None or not params.judging.live:
+        return
+    warning = prices.outdated(listed, date.today())
+    yield Check("prices", None if warning else True,
+                warning or f"as of {listed.as_of}, {listed.source}",
+                "look the prices up and set judging.prices with the day")  # fmt: skip
 
 
 def _known(params: Params, name: str, hub: bases.Hub | None) -> Known | Check:

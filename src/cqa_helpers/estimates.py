@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cqa_helpers import arms, bases, capacity, cohort, doctor, models, speeds, workload
+from cqa_helpers import arms, bases, capacity, cohort, doctor, models, prices, speeds, workload
 from cqa_helpers.arms import ArmError
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.hardware import Machine
 from cqa_helpers.params import Live, Params
-from cqa_helpers.prompts import questions
 from cqa_helpers.supervision import TuningError
 from cqa_helpers.workload import Step
 
@@ -152,7 +151,7 @@ def _speeds(
     for cell, member in cohort.cells(params).items():
         forms.setdefault(arms.FORM_OF_ARM[member.arm], tokens[cell])
     panel = cohort.panel(params)
-    asked = questions(found.material.test(), panel.taxonomy, panel.dialect, panel.form)
+    asked = panel.questions(found.material.test())
     prompt = statistics.fmean(_about(q.prompt) for q in asked) if asked else 0.0
     answer = [_about(r.completion) for m in list(cohort.cells(params).values())[:1]
               for r in cohort.taught(m, params, found.material)]  # fmt: skip
@@ -207,14 +206,12 @@ def dollars(
 
 
 def _live(live: Live, material: Corpus, params: Params) -> float:
-    if params.models is None:
-        return 0.0
-    panel = cohort.panel(params)
-    asked = questions(material.test(), panel.taxonomy, panel.dialect, panel.form)
+    assert params.judging.prices is not None
+    asked = cohort.live_panel(live, params).questions(material.test())
     read = sum(math.ceil(len(q.prompt.encode()) / BYTES_A_TOKEN) for q in asked)
-    said = len(asked) * live.max_tokens
-    usd = read * live.usd_per_million_input + said * live.usd_per_million_output
-    return min(usd / 1e6, live.budget_usd)
+    said = {"input_tokens": read, "output_tokens": len(asked) * live.max_tokens}
+    price = params.judging.prices.usd_per_million_tokens[live.model]
+    return min(live.repeats * prices.usd(price, said | {"batch": live.batch}), live.budget_usd)
 
 
 def lines(made: Estimate, found: doctor.Findings) -> Iterator[str]:

@@ -30,11 +30,11 @@ from cqa_helpers import (
 )
 from cqa_helpers.agreement import Interval
 from cqa_helpers.arms import TrainingRow
+from cqa_helpers.choices import Spot
 from cqa_helpers.cohort import Base, Member
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.merging import Asked, Parity
 from cqa_helpers.modelcards import Data, Facts, Metric
-from cqa_helpers.models import Spot
 from cqa_helpers.params import Params
 from cqa_helpers.portability import ADAPTER, ExportError, check, places, portable
 from cqa_helpers.prompts import Dialect, parse

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cqa_helpers import models
+from cqa_helpers import choices, models
 from cqa_helpers.adapters import with_adapter, without
-from cqa_helpers.models import LocalModel, Spot
+from cqa_helpers.choices import Spot
+from cqa_helpers.models import LocalModel
 from cqa_helpers.params import Models
 
 # At most so many tokens of an answer are compared (our choice: memory, 0.6 MB each at 152k words).
@@ -215,7 +216,7 @@ def _read(local: LocalModel, asked: Asked, batch_size: int) -> Readings:
     if asked.spots:
         if asked.words is None:
             raise MergeError("spots are given without the two words that can stand there.")
-        found = models.choice_probabilities(local, asked.spots, asked.words, batch_size)
+        found = choices.choice_probabilities(local, asked.spots, asked.words, batch_size)
     return Readings(logits, found)
 
 

@@ -12,9 +12,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from cqa_helpers.params import Models, fingerprint
+from cqa_helpers.prefixes import padded, prefill
 from cqa_helpers.weights import (
     ModelError,
     device_of,
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "LocalModel", "ModelError", "Spot", "batches", "choice_probabilities", "device_of", "encode",
-    "identity", "load", "load_tokenizer", "precision_of", "quiet", "sample", "seed_of",
-    "weights_identity",
+    "LocalModel", "ModelError", "batches", "device_of", "encode", "identity", "load",
+    "load_tokenizer", "precision_of", "quiet", "sample", "seed_of", "weights_identity",
 ]  # fmt: skip
 
 
@@ -41,13 +39,6 @@ class LocalModel(NamedTuple):
     model: Any
     tokenizer: Any
     identity: str
-
-
-class Spot(NamedTuple):
-    """A place in a text where a word from a closed set stands: the text before it."""
-
-    row: int
-    context: str
 
 
 def load(spec: Models, base: str | None = None) -> LocalModel:
@@ -144,81 +135,60 @@ def sample(
     temperature: float,
     max_new_tokens: int,
     seed: int,
+    stops: Sequence[str] = (),
+    labels: Sequence[Any] | None = None,
 ) -> list[str]:
     """Complete a batch of prompts; temperature 0 is greedy.
 
-    Equal prompts in equal order with an equal seed give equal texts on one device.
+    A completion ends at one of ``stops``. Neighbours with an equal label begin alike, and their
+    beginning is read once. Equal prompts in equal order with an equal seed give equal texts on
+    one device.
     """
     import torch
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, StoppingCriteriaList
 
     inputs = encode(local, prompts)
+    rows = [
+        ids[mask.bool()].tolist()
+        for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+    ]
+    if begun := prefill(local, rows, labels) if len(rows) > 1 else None:
+        ids, mask = padded(
+            [row[n:] for row, n in zip(rows, begun.lengths, strict=True)], local, "left"
+        )
+        inputs = {
+            "input_ids": torch.cat([begun.ids, ids], dim=1),
+            "attention_mask": torch.cat([begun.mask, mask], dim=1),
+            "past_key_values": begun.cache,
+        }
+    drawn = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
     config = GenerationConfig(
         do_sample=temperature > 0,
-        temperature=temperature if temperature > 0 else 1.0,
-        top_k=0,
-        top_p=1.0,
+        **drawn,
         max_new_tokens=max_new_tokens,
         pad_token_id=local.tokenizer.pad_token_id,
         eos_token_id=local.tokenizer.eos_token_id,
         bos_token_id=local.tokenizer.bos_token_id,
     )
+
+    def over(ids: torch.Tensor, _: Any, **__: Any) -> torch.Tensor:
+        # A stop is at most as many tokens as bytes; the library's own search for stop strings
+        # fails on vocabularies of whole words.
+        tails = _decode(local, ids[:, -max(len(stop.encode()) for stop in stops) :])
+        ended = [any(stop in tail for stop in stops) for tail in tails]
+        return torch.tensor(ended, device=ids.device)
+
     torch.manual_seed(seed)
     with torch.inference_mode():
-        output = local.model.generate(**inputs, generation_config=config)
+        output = local.model.generate(
+            **inputs, generation_config=config,
+            stopping_criteria=StoppingCriteriaList([over] if stops else []),
+        )  # fmt: skip
     new = output[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in _decode(local, new)]
 
 
-def choice_probabilities(
-    local: LocalModel, spots: Sequence[Spot], words: Sequence[str], batch_size: int
-) -> np.ndarray:
-    """Return P(last word | context, one of the two words) at each spot, shape (spots,).
-
-    Both words are tokenised in place; the probability is that of the first token in which they
-    differ, renormalised over the two (exact where each word is one token there; our choice).
-    Spots of one row are read off one forward pass where they share a prefix.
-    """
-    import torch
-
-    low, high = words
-    tokenise = local.tokenizer
-    prepared = []
-    for spot in spots:
-        a = tokenise(spot.context + low)["input_ids"]
-        b = tokenise(spot.context + high)["input_ids"]
-        at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
-        if at is None:
-            raise ModelError(f"The tokenizer does not tell {low!r} from {high!r} in place.")
-        prepared.append((a[:at], a[at], b[at]))
-    sequences, homes = _share_prefixes([spot.row for spot in spots], [p[0] for p in prepared])
-    result = np.empty(len(spots))
-    pad = tokenise.pad_token_id
-    device = local.model.device
-    for batch in batches(len(sequences), batch_size):
-        chunk = sequences[batch]
-        width = max(map(len, chunk))
-        ids = torch.full((len(chunk), width), pad)
-        mask = torch.zeros((len(chunk), width), dtype=torch.long)
-        for r, sequence in enumerate(chunk):
-            ids[r, : len(sequence)] = torch.tensor(sequence)
-            mask[r, : len(sequence)] = 1
-        mine = [i for i, home in enumerate(homes) if batch.start <= home < batch.stop]
-        ends = sorted({len(prepared[i][0]) - 1 for i in mine})
-        with torch.inference_mode():
-            logits = local.model(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                logits_to_keep=torch.tensor(ends, device=device),
-            ).logits.float()
-        for i in mine:
-            prefix, token_low, token_high = prepared[i]
-            row = logits[homes[i] - batch.start, ends.index(len(prefix) - 1)]
-            result[i] = torch.sigmoid(row[token_high] - row[token_low]).item()
-    return result
-
-
-def encode(local: LocalModel, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+def encode(local: LocalModel, texts: Sequence[str]) -> dict[str, Any]:
     """Return padded ids and mask on the model's device."""
     out = local.tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left")
     return {k: out[k].to(local.model.device) for k in ("input_ids", "attention_mask")}
@@ -245,22 +215,3 @@ def _decode(local: LocalModel, ids: torch.Tensor) -> list[str]:
     return local.tokenizer.batch_decode(
         ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
-
-
-def _share_prefixes(
-    rows: Sequence[int], prefixes: Sequence[list[int]]
-) -> tuple[list[list[int]], list[int]]:
-    """Return the sequences to run and, for each prefix, which one it is read off."""
-    sequences: list[list[int]] = []
-    homes = [0] * len(prefixes)
-    owner: list[int] = []
-    for i in sorted(range(len(prefixes)), key=lambda i: (rows[i], -len(prefixes[i]))):
-        last = len(sequences) - 1
-        prefix = prefixes[i]
-        if last >= 0 and owner[last] == rows[i] and sequences[last][: len(prefix)] == prefix:
-            homes[i] = last
-            continue
-        sequences.append(prefix)
-        owner.append(rows[i])
-        homes[i] = len(sequences) - 1
-    return sequences, homes

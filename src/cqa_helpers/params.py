@@ -15,11 +15,14 @@ from cqa_helpers import paths, yamlfile
 from cqa_helpers.sections import (
     ArmName,
     Blind,
+    Checks,
     Corpus,
     Judging,
     Live,
     Models,
     Nested,
+    Price,
+    Prices,
     Section,
     Study,
     Surprise,
@@ -27,8 +30,9 @@ from cqa_helpers.sections import (
 )
 
 __all__ = [
-    "ArmName", "Blind", "Corpus", "Judging", "Live", "Models", "Nested", "Params", "ParamsError",
-    "Study", "Surprise", "Tuning", "file_of", "fingerprint", "load", "profiles",
+    "ArmName", "Blind", "Checks", "Corpus", "Judging", "Live", "Models", "Nested", "Params",
+    "ParamsError", "Price", "Prices", "Study", "Surprise", "Tuning", "file_of", "fingerprint",
+    "load", "profiles",
 ]  # fmt: skip
 
 Status = Literal["simulated", "public-replay", "model-authored", "funded-study"]
@@ -42,16 +46,20 @@ NOTEBOOKS: tuple[Notebook, ...] = (
     "04-judge",
     "05-blind-analysis",
 )
+# What is read of judging where local models alone are asked: a price neither trains nor asks anew.
+_LOCAL = tuple(
+    f"judging.{k}" for k in ("temperature", "max_new_tokens", "batch_size", "draws", "recorded")
+)
 # What each notebook reads: a change elsewhere neither reruns it nor stales its results.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "01-annotate-audit": (
         "profile", "status", "language", "seed", "taxonomy", "corpus", "study.n_boot",
     ),
     "02-fine-tune": (
-        "seed", "taxonomy", "corpus", "models", "tuning", "judging", "study.n_boot", "study.level",
+        "seed", "taxonomy", "corpus", "models", "tuning", *_LOCAL, "study.n_boot", "study.level",
     ),
     "03-calibrated-surprise": (
-        "seed", "taxonomy", "corpus", "models", "tuning", "judging", "surprise", "study.level",
+        "seed", "taxonomy", "corpus", "models", "tuning", *_LOCAL, "surprise", "study.level",
     ),
     "04-judge": ("seed", "taxonomy", "corpus", "models", "tuning", "judging", "blind", "study"),
     "05-blind-analysis": (

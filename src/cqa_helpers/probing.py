@@ -8,19 +8,21 @@ verdicts by itself, so each rewording is set against a second draw of the very s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from cqa_helpers import arms, cohort, models, recognition
+from cqa_helpers import arms, choices, cohort, models, recognition
 from cqa_helpers.annotations import Annotation
 from cqa_helpers.calls import CallRecord
+from cqa_helpers.choices import Spot
 from cqa_helpers.cohort import Base, Member
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.judges import Panel
-from cqa_helpers.models import LocalModel, Spot
+from cqa_helpers.models import LocalModel
 from cqa_helpers.params import Params, fingerprint
 from cqa_helpers.prompts import FormName, completions, parse, questions
 from cqa_helpers.recognition import Told
@@ -147,16 +149,18 @@ def _reasons(
     record: CallRecord,
 ) -> pd.DataFrame:
     asked = reasons_put(params, material)
-    folder = None if member is None else Path(run_dir) / "adapters" / member.name
     identity = base.identity
-    if folder is not None:
+    if member is not None:
+        folder = Path(run_dir) / "adapters" / member.name
         identity += f"+{models.weights_identity(folder)}"
     requests = [
         {"verdict_after": a.context, "words": list(a.ends), "model": identity} for a in asked
     ]
     responses: list[Any] = record.get(requests)
     if any(r is None for r in responses):
-        responses = _with_model(folder, base, lambda local: _read(local, asked, params))
+        opened = nullcontext(base.local()) if member is None else cohort.worn(member, base, run_dir)
+        with opened as local:
+            responses = _read(local, asked, params)
         who = "base" if member is None else cohort.judge_id(member)
         record.put(who, zip(requests, responses, strict=True))
     return _table(
@@ -172,22 +176,10 @@ def _read(local: LocalModel, asked: Sequence[_Asked], params: Params) -> list[di
     for ends in sorted({a.ends for a in asked}):
         mine = [i for i, a in enumerate(asked) if a.ends == ends]
         spots = [Spot(row, asked[i].context) for row, i in enumerate(mine)]
-        read = models.choice_probabilities(local, spots, ends, params.judging.batch_size)
+        read = choices.choice_probabilities(local, spots, ends, params.judging.batch_size)
         for i, p in zip(mine, read, strict=True):
             found[i] = {"probability": round(float(p), 6)}
     return found
-
-
-def _with_model(folder: Path | None, base: Base, use: Callable[[LocalModel], Any]) -> Any:
-    if folder is None:
-        return use(base.local())
-    from cqa_helpers.adapters import with_adapter, without
-
-    tuned = with_adapter(base.local(), folder)
-    try:
-        return use(tuned)
-    finally:
-        without(tuned, base.local())
 
 
 def _table(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:

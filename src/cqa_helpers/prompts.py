@@ -6,6 +6,7 @@ the verdict's marker and words. Rendering and parsing use the same templates.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cqa_helpers import paths, yamlfile
+from cqa_helpers import injections, paths, yamlfile
 from cqa_helpers.annotations import Annotation, Judgement
 from cqa_helpers.records import Constraints, Passage, Status
 from cqa_helpers.taxonomy import Dimension, Language, Taxonomy
 
-FormName = Literal["reason-first", "verdict-only", "verdict-first", "second-voice"]
+FormName = Literal["reason-first", "verdict-only", "verdict-first", "second-voice", "pairwise"]
 
 
 class DialectError(ValueError):
@@ -53,11 +54,17 @@ class Form(BaseModel):
 
 
 class Dialect(BaseModel):
-    """The templates of one prompt language."""
+    """The templates of one prompt language.
+
+    ``answer`` says whether a verdict is written in words or as JSON. At a text of ``stops`` an
+    answer is over: a base model goes on to ask itself the next question.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str
     unit: Literal["passage", "dimension"]
+    answer: Literal["text", "json"] = "text"
+    stops: list[str] = []
     forms: dict[FormName, Form]
     words: dict[int, str] = Field(min_length=2)
     neutral: str
@@ -84,11 +91,15 @@ class Dialect(BaseModel):
 
 
 class Question(NamedTuple):
-    """One prompt: a passage and the dimensions its answer must speak of."""
+    """One prompt: a passage and the dimensions its answer must speak of, in their order.
+
+    ``flags`` are the passage's own words that speak to a judge (:mod:`~cqa_helpers.injections`).
+    """
 
     item_id: str
     dimensions: tuple[str, ...]
     prompt: str
+    flags: tuple[str, ...] = ()
 
 
 class Answer(NamedTuple):
@@ -112,28 +123,71 @@ def load_dialect(name: str) -> Dialect:
     DialectError
         No such dialect, or each fault with file, line, key, the value given and what is allowed.
     """
+    return yamlfile.read(file_of(name), Dialect, DialectError)
+
+
+def file_of(name: str) -> Path:
+    """Return the file of a dialect: its hash is the version of the prompts.
+
+    Raises
+    ------
+    DialectError
+        No such dialect: the list of those there are.
+    """
     folder = paths.root() / "data" / "prompts"
     path: Path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise DialectError(f"No dialect {name!r} in {folder}. There are: {known}.")
-    return yamlfile.read(path, Dialect, DialectError)
+    return path
 
 
 def questions(
-    passages: Sequence[Passage], taxonomy: Taxonomy, dialect: Dialect, form: FormName
+    passages: Sequence[Passage],
+    taxonomy: Taxonomy,
+    dialect: Dialect,
+    form: FormName,
+    *,
+    swapped: bool = False,
+    order: int | None = None,
 ) -> list[Question]:
-    """Return the prompts that ask for every dimension of every passage that has a text."""
+    """Return the prompts that ask for every dimension of every passage that has a text.
+
+    ``swapped`` names the two answers in the other order. ``order`` seeds a shuffle of the
+    dimensions, another for each passage, where one prompt asks for all of them. A second text to
+    compare with stands in ``meta.second``.
+
+    Raises
+    ------
+    DialectError
+        The dialect does not have this form.
+    """
+    if form not in dialect.forms:
+        raise DialectError(f"dialect {dialect.id!r} has no form {form!r}; it has "
+                           f"{', '.join(dialect.forms)}.")  # fmt: skip
+    shape, words = dialect.forms[form], dialect.words_of(form)
+    named = [_fill(shape.verdict, verdict=words[v]) for v in (max(words), min(words))]
+    if swapped:
+        named.reverse()
     asked = []
-    template = dialect.forms[form].prompt
     for passage in passages:
         if passage.text is None:
             continue
+        language: Language = "zh" if passage.language.startswith("zh") else "en"
+        other = passage.meta.get("second", "")
+        flags = tuple(injections.found(f"{passage.text}\n{other}"))
         for group in _groups(taxonomy, dialect):
-            language: Language = "zh" if passage.language.startswith("zh") else "en"
-            question = " ".join(d.question.in_language(language) for d in group)
-            prompt = _fill(template, passage=passage.text, question=question)
-            asked.append(Question(passage.id, tuple(d.id for d in group), prompt))
+            ordered = list(group)
+            if order is not None:
+                random.Random(f"{order} {passage.id}").shuffle(ordered)
+            texts = [d.question.in_language(language) for d in ordered]
+            if dialect.unit == "passage":
+                texts = [f"{d.id}: {text}" for d, text in zip(ordered, texts, strict=True)]
+            prompt = _fill(
+                shape.prompt, passage=passage.text, question="\n".join(texts), first=named[0],
+                second=named[1], fence=_fence(passage.text + other), other=other,
+            )  # fmt: skip
+            asked.append(Question(passage.id, tuple(d.id for d in ordered), prompt, flags))
     return asked
 
 
@@ -159,10 +213,11 @@ def parse(text: str, dimensions: Sequence[str], dialect: Dialect, form: FormName
 
     The last verdict within a dimension's own section counts, the first where the form puts the
     verdict first, and one in quotation marks never does: a model that only repeats the question's
-    wording has not answered. Emphasis marks (``**Verdict:** no``) are read over. What is not
-    there is ``unparsed``, never a value.
+    wording has not answered. Emphasis marks (``**Verdict:** no``) are read over. What stands after
+    one of the dialect's stops is no answer. What is not there is ``unparsed``, never a value.
     """
     shape = dialect.forms[form]
+    text = text[: min((at for stop in dialect.stops if (at := text.find(stop)) >= 0), default=None)]
     words = {word: value for value, word in dialect.words_of(form).items()}
     choice = "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))
     before, after = (_loosely(part) for part in shape.verdict.split("{verdict}"))
@@ -187,6 +242,19 @@ def prefix(dialect: Dialect, constraints: Constraints | None) -> str:
     if constraints is None:
         return dialect.neutral
     return _fill(dialect.constrained, **constraints.model_dump())
+
+
+def lead(dimension: str, dialect: Dialect, form: FormName) -> str:
+    """Return what stands before the word of a verdict, where a section holds nothing else."""
+    shape = dialect.forms[form]
+    head = _fill(shape.head, dimension=dimension)
+    before = shape.verdict.split("{verdict}")[0]
+    return f"{head}{shape.between}{before}" if head else before
+
+
+def _fence(text: str) -> str:
+    """Return a line of equals signs that is longer than any in the text."""
+    return "=" * max(10, 1 + max(map(len, re.findall("=+", text)), default=0))
 
 
 def _groups(taxonomy: Taxonomy, dialect: Dialect) -> list[tuple[Dimension, ...]]:

@@ -52,7 +52,7 @@ def read_all(
     sides = [
         Passage(
             id=f"{pair.id}#{side}", work_id=pair.id, text=getattr(pair, side), origin=pair.origin,
-            licence="as its pair", source="pairs",
+            licence="as its pair", source="pairs", language=pair.meta.get("language", "en"),
         )
         for side in ("good", "degraded") for pair in pairs
     ]  # fmt: skip

@@ -89,8 +89,8 @@ def collect(params: Params, run_dir: Path) -> Path:
 
 def without_times(value: Any) -> Any:
     """Return results less what differs between two equal runs: seconds and the commit."""
-    dropped = {"wall_seconds", "train_seconds", "judge_seconds", "git_commit", "git_date",
-               "git_dirty"}  # fmt: skip
+    dropped = {"wall_seconds", "train_seconds", "judge_seconds", "seconds",
+               "git_commit", "git_date", "git_dirty"}  # fmt: skip
     if isinstance(value, dict):
         return {k: without_times(v) for k, v in value.items() if k not in dropped}
     if isinstance(value, list):

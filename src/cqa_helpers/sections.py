@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -137,28 +138,106 @@ class Tuning(Section):
         return self
 
 
-class Live(Section):
-    """A judge behind an OpenAI-compatible endpoint; its key comes from the environment."""
+class Price(Section):
+    """USD for a million tokens of one model; ``batch`` is the Batch API's share of the price."""
 
-    judge_id: str
-    model: str
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    batch: float = Field(default=1.0, gt=0, le=1)
+
+
+class Prices(Section):
+    """A provider's list prices, by model, as read on a day."""
+
+    as_of: date
+    source: str = Field(min_length=1)
+    usd_per_million_tokens: dict[str, Price] = Field(min_length=1)
+
+
+class Live(Section):
+    """A judge behind an OpenAI-compatible endpoint; its key comes from the environment.
+
+    ``omit`` names what this model or server refuses. ``timeout_s`` is for one attempt at a call,
+    ``retries`` come after it. ``batch`` asks through the Batch API: cheaper, within a day. A run
+    goes on with at most the share ``most_failed`` of the calls without an answer.
+    """
+
+    judge_id: str = Field(min_length=1)
+    model: str = Field(min_length=1)
     base_url: str | None = None
-    key_variable: str = "OPENAI_API_KEY"
+    key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_]\w*$")
+    dialect: str = Field(default="editor", min_length=1)
+    form: Literal["reason-first", "verdict-only"] = "reason-first"
     max_tokens: int = Field(ge=16, le=100_000)
-    usd_per_million_input: float = Field(ge=0)
-    usd_per_million_output: float = Field(ge=0)
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    omit: list[Literal["temperature", "seed", "logprobs", "response_format"]] = []
+    repeats: int = Field(default=1, ge=1, le=100)
+    in_flight: int = Field(default=16, ge=1, le=1024)
+    timeout_s: float = Field(default=120, gt=0, le=3600)
+    retries: int = Field(default=5, ge=0, le=20)
+    batch: bool = False
     budget_usd: float = Field(gt=0)
+    most_failed: float = Field(default=0.01, ge=0, lt=1)
+
+
+class Checks(Section):
+    """What is asked a second time with a change that should not matter, of the first passages."""
+
+    judges: list[str] = Field(min_length=1)
+    n_items: int = Field(ge=1, le=10_000)
+    swap_options: bool = True
+    rubric_orders: int = Field(default=0, ge=0, le=20)
+
+
+class Kin(Section):
+    """Writers (``meta.writer`` of a passage): a judge's own line, and strangers beside it.
+
+    A sibling of the judge belongs to neither.
+    """
+
+    own: list[str] = Field(min_length=1)
+    others: list[str] = Field(min_length=1)
 
 
 class Judging(Section):
-    """Who judges, and how local models are sampled."""
+    """Who judges, and how local models are sampled.
+
+    ``draws`` reviews are sampled for each question of a local model and their probabilities
+    averaged. A jury's verdict is its members' majority. ``kin`` says whose passages show whether
+    a judge prefers its own.
+    """
 
     temperature: float = Field(ge=0, le=2)
     max_new_tokens: int = Field(ge=1, le=32_768)
     batch_size: int = Field(ge=1, le=4096)
+    draws: int = Field(default=1, ge=1, le=1000)
     recorded: list[str] = []
     live: list[Live] = []
+    prices: Prices | None = None
+    juries: dict[str, list[str]] = {}
+    kin: dict[str, Kin] = {}
+    checks: Checks | None = None
     baselines: list[Literal["always-no", "always-yes", "majority", "longest", "shuffled"]]
+
+    @model_validator(mode="after")
+    def _every_live_judge_has_its_own_name_and_a_price(self) -> Judging:
+        names = [live.judge_id for live in self.live]
+        taken = {*self.recorded, *self.baselines, *self.juries}
+        if doubled := sorted({n for n in names if names.count(n) > 1 or n in taken}):
+            raise ValueError(
+                f"live: {', '.join(doubled)} stands twice (recorded, baselines and juries counted "
+                "too); verdicts of two sources under one name cannot be told apart"
+            )
+        listed = self.prices.usd_per_million_tokens if self.prices else {}
+        if missing := [live.model for live in self.live if live.model not in listed]:
+            raise ValueError(
+                f"prices has no {', '.join(missing)}: give usd_per_million_tokens for it (0 where "
+                "nothing is charged), the day and where it was read"
+            )
+        small = [name for name, members in self.juries.items() if len(set(members)) < 2]
+        if small:
+            raise ValueError(f"juries: {', '.join(small)} needs at least two different members")
+        return self
 
 
 class Surprise(Section):

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from cqa_helpers.calls import CallRecord
 from cqa_helpers.cohort import Member
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.params import Params
-from cqa_helpers.prompts import prefix, questions
+from cqa_helpers.prompts import prefix
 from cqa_helpers.records import Passage
 
 # What every notebook imports, and what only loading and training a model needs.
@@ -205,12 +206,15 @@ def _asked(
     n = 0
     for passage in passages:
         asked.append(passage)
-        n = len(questions(asked, panel.taxonomy, panel.dialect, panel.form))
+        n = len(panel.questions(asked))
         if n >= judging.batch_size:
             break
     before = clock()
     with CallRecord(folder / f"{arm}-{most}.sqlite") as record:
-        judges.ask_local("timed", local, local.identity, asked, panel, judging, record)
+        timed = judges.LocalJudge(
+            "timed", local.identity, judging, record, lambda: nullcontext(local)
+        )
+        timed.ask(panel.questions(asked), panel)
     return (clock() - before) / max(n, 1)
 
 

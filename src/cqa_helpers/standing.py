@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from cqa_helpers import calibration
+from cqa_helpers import calibration, ranking
 from cqa_helpers.agreement import Interval
 from cqa_helpers.arms import TITLES
 from cqa_helpers.contrasts import consensus, own_kappa
-from cqa_helpers.corpus import EXPERT, Corpus
-from cqa_helpers.figures import literal
-from cqa_helpers.pairing import EXPERTS, cells, ok_rows, pairs
+from cqa_helpers.corpus import EXPERT
+from cqa_helpers.pairing import EXPERTS, cells, cluster_codes, ok_rows, pairs
 from cqa_helpers.params import Params
-from cqa_helpers.taxonomy import Taxonomy
+from cqa_helpers.prices import Cost
 
+SILENT = ("unparsed", "refused", "failed", "absent")
 NAMES = {
     **{f"tuned-{arm}": f"tuned, {title}" for arm, title in TITLES.items()},
     EXPERTS: "one expert",
@@ -38,14 +38,6 @@ NAMES = {
     "tuned-shuffled": "shuffled control",
     "shuffled": "shuffled experts",
 }
-
-
-class Exhibit(NamedTuple):
-    """One passage and what some judges said of it on one dimension."""
-
-    item_id: str
-    dimension: str
-    table: pd.DataFrame
 
 
 def said_of(text: str, params: Params | None) -> str:
@@ -115,11 +107,14 @@ def standings(
             "failed": int((rows["status"] == "failed").sum()),
             "absent": len(asked - cells(rows)),
             "repeats": int(rows["repeat"].nunique()),
+            "asked": len(rows) + len(asked - cells(rows)),
             "yes_rate": float(usable["value"].mean()) if len(usable) else None,
             "kappa": Interval(None, None, None),
             "kappa_within": Interval(None, None, None),
             "by_repeat": {},
             "raw": None,
+            "spearman": Interval(None, None, None),
+            "spearman_rest": Interval(None, None, None),
         }
         # Where one person judged each passage, no expert has a colleague to be compared with.
         both = pairs(table, judge, experts) if len(usable) else usable
@@ -132,6 +127,8 @@ def standings(
                 "by_repeat": within.by_repeat,
                 "raw": float((both["value"] == both["expert_value"]).mean()),
             }
+            ranked = ranking.of_works(table, judge, experts, clusters, **options)
+            entry |= {"spearman": ranked.spearman, "spearman_rest": ranked.spearman_rest}
         entry |= _calibration(table, majority, judge, clusters, options)
         found[judge] = entry
     return found
@@ -144,24 +141,25 @@ def _calibration(
     clusters: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    empty = {"auc": None, "auc_by_dimension": None, "brier": None, "ece": None}
+    empty = dict.fromkeys(("auc", "auc_by_dimension", "brier", "ece", "slope"))
     if judge == EXPERTS or table.loc[table["judge_id"] == judge, "probability"].isna().all():
         return empty
     whole = pd.concat([table, majority])
     ranked = calibration.mean_auc(whole, judge, ["consensus"], clusters, **options)
-    truth, said = _probabilities(whole, judge)
+    rows = _probabilities(whole, judge)
+    given = rows["expert_value"], rows["probability"], cluster_codes(rows, clusters)[0]
     return {
         "auc": ranked.mean,
         "auc_by_dimension": ranked.by_dimension,
-        "brier": calibration.brier(truth, said),
-        "ece": calibration.ece(truth, said),
+        "brier": calibration.brier_interval(*given, **options),
+        "ece": calibration.ece_interval(*given, **options),
+        "slope": calibration.line(*given, **options).slope,
     }
 
 
-def _probabilities(whole: pd.DataFrame, judge: str) -> tuple[pd.Series, pd.Series]:
+def _probabilities(whole: pd.DataFrame, judge: str) -> pd.DataFrame:
     rows = pairs(whole, judge, ["consensus"])
-    rows = rows[rows["probability"].notna()]
-    return rows["expert_value"].astype(float), rows["probability"].astype(float)
+    return rows[rows["probability"].notna()].astype({"expert_value": float, "probability": float})
 
 
 def reliability_curves(
@@ -174,7 +172,11 @@ def reliability_curves(
         j for j in wanted
         if j != EXPERTS and table.loc[table["judge_id"] == j, "probability"].notna().any()
     ]  # fmt: skip
-    return {j: calibration.reliability_curve(*_probabilities(whole, j)) for j in able[:most]}
+    said = {j: _probabilities(whole, j) for j in able[:most]}
+    return {
+        j: calibration.reliability_curve(rows["expert_value"], rows["probability"])
+        for j, rows in said.items()
+    }
 
 
 def order(found: Mapping[str, Mapping[str, Any]], params: Params) -> list[str]:
@@ -215,81 +217,64 @@ def as_rows(
     rows = []
     for judge in judge_ids:
         e = found[judge]
-        auc = e["auc"]
+        rows.append(
+            {
+                "Judge": name_of(judge, params),
+                "κ, pooled": tuple(e["kappa"]),
+                "κ, within": tuple(e["kappa_within"]),
+                "AUC": None if e["auc"] is None else tuple(e["auc"]),
+                "ρ of works": tuple(e["spearman_rest"]),
+                "Raw": e["raw"],
+                "Yes": e["yes_rate"],
+                "No answer": f"{silent(e):.1%}" if silent(e) else "0",
+            }
+        )
+    return _filled(pd.DataFrame(rows))
+
+
+def as_costs(
+    found: Mapping[str, Mapping[str, Any]],
+    costs: Mapping[str, Cost],
+    judge_ids: Sequence[str],
+    params: Params | None = None,
+) -> pd.DataFrame:
+    """Return counts, calibration and price of judges; a column nobody fills is left out."""
+    rows = []
+    for judge in judge_ids:
+        e, cost = found[judge], costs.get(judge)
         rows.append(
             {
                 "Judge": name_of(judge, params),
                 "Verdicts": e["n"],
-                "No answer": e["unparsed"] + e["refused"] + e["failed"] + e["absent"],
-                "Share of yes": e["yes_rate"],
-                "κ, pooled": tuple(e["kappa"]),
-                "κ, within": tuple(e["kappa_within"]),
-                "Raw": e["raw"],
-                "AUC": None if auc is None else auc.value,
-                "Brier": e["brier"],
-                "ECE": e["ece"],
+                **{name.capitalize(): e[name] for name in SILENT},
+                "Brier": None if e["brier"] is None else tuple(e["brier"]),
+                "ECE": None if e["ece"] is None else tuple(e["ece"]),
+                "s / 1,000": None if cost is None else cost.seconds,
+                "USD / 1,000": None if cost is None else cost.usd,
             }
         )
-    table = pd.DataFrame(rows)
-    return table.drop(columns=[c for c in ("AUC", "Brier", "ECE") if table[c].isna().all()])
+    return _filled(pd.DataFrame(rows))
 
 
-def exhibit(
-    table: pd.DataFrame, material: Corpus, params: Params, taxonomy: Taxonomy, most: int = 7
-) -> Exhibit:
-    """Return the first passage with text on which the reference contradicts the majority.
-
-    Where it never does, the first on which there is a majority.
-
-    Raises
-    ------
-    ValueError
-        No held-out passage with text has a majority on any dimension.
-    """
-    experts = experts_of(table)
-    majority = consensus(table, experts).set_index(["item_id", "dimension"])["value"]
-    mine = table[(table["judge_id"] == params.study.reference) & (table["status"] == "ok")]
-    said = mine.set_index(["item_id", "dimension"])["value"]
-    differing = {c for c in said.index.intersection(majority.index) if said[c] != majority[c]}
-    places = [
-        (p.id, d)
-        for p in material.test() if p.text
-        for d in taxonomy.ids() if (p.id, d) in majority.index
-    ]  # fmt: skip
-    if not places:
-        raise ValueError("no held-out passage with a text has a majority of experts to show")
-    spot = next((place for place in places if place in differing), places[0])
-    wanted = [
-        *experts, params.study.candidate, "base", "tuned-style-only", params.study.reference,
-        *params.judging.recorded,
-    ]  # fmt: skip
-    rows = table[
-        (table["item_id"] == spot[0]) & (table["dimension"] == spot[1]) & (table["repeat"] == 0)
-    ].set_index("judge_id")
-    values = {str(j): v for j, v in rows["value"].items()}
-    reasons = {str(j): str(r) for j, r in rows["reason"].items()}
-    passage = material.by_id()[spot[0]]
-    shown = [
-        {"Who": "*the passage*", "Verdict": "",
-         "In their words": literal(_short(passage.text, 600))},
-        {"Who": "*the question*", "Verdict": "",
-         "In their words": taxonomy.get(spot[1]).question.en},
-    ]  # fmt: skip
-    present = [j for j in dict.fromkeys(wanted) if j in values]
-    shown += [
-        {
-            "Who": name_of(j, params),
-            "Verdict": "no answer" if pd.isna(values[j]) else ("yes" if values[j] else "no"),
-            "In their words": literal(_short(reasons[j], 260)),
-        }
-        for j in present[:most]
-    ]  # fmt: skip
-    return Exhibit(spot[0], spot[1], pd.DataFrame(shown))
+def silent(entry: Mapping[str, Any]) -> float:
+    """Return the share of what a judge was asked that has no verdict."""
+    return sum(entry[name] for name in SILENT) / entry["asked"] if entry["asked"] else 0.0
 
 
-def _short(text: str | None, limit: int) -> str:
-    flat = " ".join((text or "").split())
-    return flat if len(flat) <= limit else flat[:limit].rsplit(" ", 1)[0] + " …"
+def silence(found: Mapping[str, Mapping[str, Any]], params: Params | None = None) -> str:
+    """Return who of those that read gave how many answers without a verdict, as a sentence."""
+    blind = set(params.judging.baselines) if params else set()
+    found = {judge: entry for judge, entry in found.items() if judge not in blind}
+    quiet = sorted((j for j in found if silent(found[j]) > 0), key=lambda j: -silent(found[j]))
+    if not quiet:
+        return "Every judge gave a verdict on everything it was asked."
+    told = [f"{name_of(j, params)} {silent(found[j]):.1%}" for j in quiet]
+    more = "; all others none" if len(quiet) < len(found) else ""
+    return f"Without a verdict: {', '.join(told)}{more}."
+
+
+def _filled(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=[c for c in table.columns[1:] if table[c].isna().all()])
 
 
 def _capital(text: str) -> str:

@@ -168,7 +168,14 @@ def _recorded(row: _Response, judge: str) -> Verdict:
         value=value,
         reason=row.response,
         status="unparsed" if value is None else "ok",
+        meta={} if value is not None else {"why": _why(row.response)},
     )
+
+
+def _why(response: str) -> str:
+    if response.strip() == "Content Blocked":
+        return "blocked by the provider"
+    return "no verdict" if response.strip() else "empty"
 
 
 def _rows(path: Path, kind: type[M]) -> list[M]:

@@ -1,4 +1,4 @@
-"""Time the asking of a local judge: one question after the other, in batches, and as the study does.
+"""Time the asking of a local judge: one by one, in batches, and as the study does it.
 
 The model has the shape that is asked for and random weights; passages and questions are random
 words, one token each. What is compared reads the same prompts and writes as many tokens.

@@ -28,6 +28,7 @@ class CallRecord:
 
     def __init__(self, path: Path, also: Iterable[Path] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
         self._turn = threading.RLock()
         self._db = sqlite3.connect(path, timeout=120, check_same_thread=False)
         # No write-ahead log: it needs memory shared between processes, which no network file

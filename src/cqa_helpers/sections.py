@@ -164,7 +164,7 @@ class Live(Section):
 
     judge_id: str = Field(min_length=1)
     model: str = Field(min_length=1)
-    base_url: str | None = None
+    base_url: str | None = Field(default=None, pattern=r"^(https?://[^@?#\s]+)?$")
     key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_]\w*$")
     dialect: str = Field(default="editor", min_length=1)
     form: Literal["reason-first", "verdict-only"] = "reason-first"

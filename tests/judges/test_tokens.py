@@ -63,6 +63,11 @@ def test_other_cases_and_blanks_of_a_word_add_up() -> None:
     assert read([entry("So:"), entry(" yes", options)], "yes") == pytest.approx(0.7)
 
 
+def test_a_variant_may_have_more_before_the_word_than_what_was_written() -> None:
+    listed = [entry("So: "), entry("yes", {"yes": 0.5, " yes": 0.2, '"Yes': 0.1, "no": 0.2})]
+    assert read(listed, "yes") == pytest.approx(0.8)
+
+
 def test_a_word_that_only_begins_alike_is_another_word() -> None:
     listed = [entry("So:"), entry(" no", {" no": 0.5, " nothing": 0.3, " yes": 0.2})]
     assert read(listed, "no") == pytest.approx(0.2 / 0.7)

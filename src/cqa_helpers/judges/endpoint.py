@@ -9,12 +9,15 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import openai
 
 from cqa_helpers import calls, prices
 from cqa_helpers.judges import flight, replies
+from cqa_helpers.judges.batches import Batches
+from cqa_helpers.judges.batchfiles import Memory
 from cqa_helpers.judges.panel import JudgeError, Panel, rows
 from cqa_helpers.judges.tally import Progress, Tally, told
 from cqa_helpers.prices import Budget, Hold
@@ -105,9 +108,10 @@ class Endpoint:
         responses = self._known(dict(zip(keys, requests, strict=True)))
         jobs: dict[str, _Job] = {}
         for key, request, question in zip(keys, requests, asked, strict=True):
-            if key not in responses and key not in jobs:
+            if key not in responses:
                 sent = replies.body(live, question, panel, seed=self._seed)
-                most = replies.most_usd(self._price, live, sent)
+                share = self._price.batch if live.batch else 1.0
+                most = replies.most_usd(self._price, sent, live.max_tokens, share)
                 jobs[key] = _Job(key, request, question, sent, Hold(self._budget, most))
         if jobs:
             self._send(list(jobs.values()), panel, responses)
@@ -147,10 +151,18 @@ class Endpoint:
         failed: Counter[str] = Counter()
         shown = Progress(live.judge_id, len(jobs))
         try:
-            ended = flight.in_own_loop(
-                lambda: self._asked(jobs, panel, responses, failed),
-                lambda: shown.tell(sum(j.key in responses for j in jobs), self.tally.usd),
-            )
+            # What a run with batch: true submitted is paid for: it is waited for in any case.
+            waiting = set() if live.batch else Memory.load(self._memory()).under_way()
+            deferred = [job for job in jobs if live.batch or job.key in waiting]
+            if deferred:
+                self._deferred(deferred, panel, responses, failed, shown)
+            single = [job for job in jobs if not live.batch and job.key not in waiting]
+            ended: flight.Ended = "all sent"
+            if single:
+                ended = flight.in_own_loop(
+                    lambda: self._asked(single, panel, responses, failed),
+                    lambda: shown.tell(sum(j.key in responses for j in jobs), self.tally.usd),
+                )
         finally:
             shown.close()
             self.tally.seconds += time.monotonic() - begun
@@ -175,6 +187,64 @@ class Endpoint:
                 f"{live.judge_id}: {failed.total():,} of {len(responses):,} calls failed "
                 f"({told(failed)}). What came is recorded. Run again: only the failed are asked."
             )
+
+    def _deferred(
+        self,
+        jobs: list[_Job],
+        panel: Panel,
+        responses: dict[str, Any],
+        failed: Counter[str],
+        shown: Progress,
+    ) -> None:
+        """Ask through the Batch API; the answers of each batch are recorded as it ends."""
+        live, by_key = self._live, {job.key: job for job in jobs}
+
+        def take(found: Mapping[str, dict[str, Any] | None]) -> None:
+            new = {k: r | {"batch": True, "attempts": 1} for k, r in found.items() if r is not None}
+            self._keep([(by_key[k].request, r) for k, r in new.items()])
+            for k, response in new.items():
+                responses[k] = _light(response)
+                self._count(by_key[k], response)
+
+        def read(raws: Mapping[str, str]) -> None:
+            take({
+                k: replies.read(self._scrubbed(raw), live, by_key[k].question, panel,
+                                by_key[k].sent)
+                for k, raw in raws.items()
+            })  # fmt: skip
+
+        client = self._client or openai.OpenAI(
+            api_key=self._secret, base_url=live.base_url or PROVIDER, max_retries=live.retries,
+            timeout=live.timeout_s,
+        )  # fmt: skip
+        batches = Batches(
+            client, live, self._memory(),
+            tell=lambda done, total, states: shown.tell(min(done, len(jobs)), self.tally.usd),
+        )  # fmt: skip
+        try:
+            outcome = batches.ask(
+                [(job.key, job.sent) for job in jobs], read,
+                most_usd=lambda key: by_key[key].hold.most,
+                left_usd=live.budget_usd - self._budget.spent - self._budget.lost,
+            )  # fmt: skip
+        finally:
+            if self._client is None:
+                client.close()
+        take({
+            k: replies.declined(fault.code, live, by_key[k].sent, self._scrubbed(fault.raw))
+            for k, fault in outcome.faults.items() if fault.code in replies.REFUSALS
+        })  # fmt: skip
+        self.tally.notes += outcome.notes
+        for job in jobs:
+            if job.key not in responses:
+                fault = outcome.faults.get(job.key)
+                why = fault.why if fault else "NotACompletion"
+                responses[job.key] = {"text": "", "status": "failed", "why": why}
+                failed[why] += 1
+
+    def _memory(self) -> Path:
+        """Return where the batches under way are remembered, beside the record."""
+        return self._record.path.with_suffix(".batches.json")
 
     async def _asked(
         self, jobs: list[_Job], panel: Panel, responses: dict[str, Any], failed: Counter[str]
@@ -266,7 +336,8 @@ class Endpoint:
                 model=job.sent["model"], messages=job.sent["messages"], extra_body=extra
             ), None
         except flight.UnaffordableError:
-            return None, replies.Failed("cut, and the budget covers no second attempt")
+            # A budget that ends is no fault of the endpoint: the breaker has no part in it.
+            return None, replies.Failed("cut, and the budget covers no second attempt", own=True)
         except asyncio.CancelledError:
             if not job.hold.attempts:
                 job.hold.lose()

@@ -253,7 +253,7 @@ def in_own_loop(
     for it to put away what it has, and is raised again.
     """
     held: dict[str, Any] = {}
-    begun = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     async def main() -> T:
         held["loop"], held["task"] = asyncio.get_running_loop(), asyncio.current_task()
@@ -267,19 +267,23 @@ def in_own_loop(
             held["error"] = error
         finally:
             begun.set()
+            ended.set()
 
+    # Waited for by an event: where an interrupt meets Thread.join, Python 3.11 takes the thread
+    # for ended while it still runs.
     thread = threading.Thread(target=run, name="endpoint", daemon=True)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(every_s)
+        thread.start()
+        while not ended.wait(every_s):
             tick()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, RuntimeError) and thread.ident is None:
+            raise  # there is no room for a thread
         begun.wait()
         if "loop" in held:
             with contextlib.suppress(RuntimeError):  # it has just ended by itself
                 held["loop"].call_soon_threadsafe(held["task"].cancel)
-        thread.join()
+        ended.wait()
         raise
     if "error" in held:
         raise held["error"]

@@ -13,6 +13,8 @@ from cqa_helpers.taxonomy import Taxonomy
 
 # A token is rarely longer than this: an answer beyond it is not what was asked for.
 CHARACTERS_A_TOKEN = 100
+# So much of an answer without a verdict stands in its row; all of it is in the record.
+SHOWN = 2000
 
 
 class JudgeError(RuntimeError):
@@ -79,12 +81,14 @@ def rows(
         answers = [Answer(d, None, text, status, None) for d in question.dimensions]
     elif len(text) > longest:
         why = f"{len(text):,} characters, more than max_tokens could be"
-        cut = text[:200] + " …"
-        answers = [Answer(d, None, cut, "unparsed", None) for d in question.dimensions]
+        answers = [Answer(d, None, text, "unparsed", None) for d in question.dimensions]
     else:
         read = structured.parse if panel.dialect.answer == "json" else parse
         answers = read(text, question.dimensions, panel.dialect, panel.form)
         cut_off = response.get("finish_reason") == "length"
+        if cut_off and panel.dialect.answer == "json" and not text.rstrip("` \n").endswith("}"):
+            # What stands before the cut is no answer yet, and may be quoted from the passage.
+            answers = [Answer(d, None, text, "unparsed", None) for d in question.dimensions]
         why = "truncated" if cut_off else "no verdict" if text.strip() else "empty"
     return [
         Verdict(
@@ -98,9 +102,18 @@ def rows(
                 response.get("probabilities", {}).get(answer.dimension)
                 if answer.status == "ok" else None
             ),
-            reason=answer.reason,
+            reason=_whole(answer.reason if answer.status == "ok" else _short(answer.reason)),
             status=answer.status,
             meta=common if answer.status == "ok" else {**common, "why": why},
         )
         for answer in answers
     ]  # fmt: skip
+
+
+def _whole(text: str) -> str:
+    """Return a text without half characters, which an answer may hold and no file can."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + " …"

@@ -18,7 +18,7 @@ _TOO_LONG = re.compile(r"context.{0,12}(length|window)|too long|maximum context"
 _UNSUPPORTED = re.compile(
     "unsupported|not support|unknown|unrecognized|not permitted|invalid|large"
 )
-_REFUSALS = {"content_filter", "content_policy_violation", "invalid_prompt"}
+REFUSALS = {"content_filter", "content_policy_violation", "invalid_prompt"}
 _SETTINGS = {
     "temperature": "temperature", "seed": "seed", "response_format": "response_format",
     "logprobs": "logprobs", "top_logprobs": "logprobs",
@@ -80,10 +80,9 @@ def most_input(sent: Mapping[str, Any]) -> int:
     return len(sent["messages"][0]["content"].encode()) + len(told) + 16
 
 
-def most_usd(price: Price, live: Live, sent: Mapping[str, Any]) -> float:
-    """Return the most that one attempt at a call costs, in USD."""
-    share = price.batch if live.batch else 1.0
-    return (most_input(sent) * price.input + live.max_tokens * price.output) * share / 1e6
+def most_usd(price: Price, sent: Mapping[str, Any], most_output: int, share: float = 1.0) -> float:
+    """Return the most that an attempt costs, in USD; ``share`` of the list price in a batch."""
+    return (most_input(sent) * price.input + most_output * price.output) * share / 1e6
 
 
 def read(
@@ -155,7 +154,7 @@ def meaning(error: Exception, live: Live) -> JudgeError | Failed | str:
         return JudgeError(_every(live, name, status, code, _remedy(live, status)))
     if status not in (400, 413, 422):
         return Failed(name)
-    if code in _REFUSALS:
+    if code in REFUSALS:
         return code
     said = str(getattr(error, "message", ""))
     if status == 413 or code == "context_length_exceeded" or _TOO_LONG.search(said):

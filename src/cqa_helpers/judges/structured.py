@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cqa_helpers.prompts import Answer, Dialect, FormName
 
 REASONS = ("intended", "effect")
+# An object and not a brace in prose.
+_BEGUN = re.compile(r'\{\s*"')
 
 
 def schema(dimensions: Sequence[str], dialect: Dialect, form: FormName) -> dict[str, Any]:
@@ -58,15 +61,27 @@ def _object(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield each outermost JSON object of a text."""
-    decoder = json.JSONDecoder()
-    at = text.find("{")
+    """Yield each outermost JSON object of a text, none where one is broken or names a key twice.
+
+    What stands within a broken object may be quoted from the passage.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_once_each)
+    found, at = [], text.find("{")
     while at >= 0:
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
+            if _BEGUN.match(text, at):
+                return
             at = text.find("{", at + 1)
             continue
-        if isinstance(value, dict):
-            yield value
+        found.append(value)
         at = text.find("{", end)
+    yield from found
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key is named twice")
+    return made

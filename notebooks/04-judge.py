@@ -191,7 +191,7 @@ else:
 
 # %%
 #| label: tbl-bias
-#| tbl-cap: "What moves a judge besides the other experts' verdict. Yes per SD of length: points of probability that a standard deviation of log length is worth, at an equal share of experts' yes and equal sentence length and dialogue; beside it how much more that is than for one expert. Agreement: how much more often an expert says yes where the judge does, within a dimension, and how that changes at equal length and manner; the change is to be read, not the level, which favours a judge that seldom differs from its habit. Own kind: how much more often a judge says yes to passages of its own line than to a stranger's machine-written ones, at an equal share of experts' yes."
+#| tbl-cap: "What moves a judge besides the other experts' verdict. Yes per SD of length: points of probability that a standard deviation of log length is worth, at an equal share of experts' yes and equal sentence length and dialogue; beside it how much more that is than for one expert. Agreement: how much more often an expert says yes where the judge does, within a dimension; then how that changes at equal length and manner; the change is to be read, not the level, which favours a judge that seldom differs from its habit. Own kind: how much more often a judge says yes to passages of its own line than to a stranger's machine-written ones, at an equal share of experts' yes."
 moved = diagnostics.of_judges(table, order, material, params, clusters)
 figures.show_table(diagnostics.bias_rows(moved, order, params))
 

@@ -119,9 +119,9 @@ def bias_rows(
                 "Judge": name_of(judge, params),
                 "Yes per SD of length": tuple(e["leaning"].get(SHOWN, NONE)),
                 "more than an expert": tuple(e["gap"].get(SHOWN, NONE)),
-                "Agreement, raw": tuple(e["raw"]),
+                "Agreement": e["raw"].value,
                 "change at equal length": tuple(e["change"]),
-                "Own kind": tuple(e["own"]["at_equal_share"]) if "own" in e else None,
+                "Own kind": tuple(e["own"]["at_equal_share"] if "own" in e else NONE),
             }
         )
     # Who always says the same has nothing here, and neither has a column that nobody fills.
@@ -157,4 +157,4 @@ def consistency_rows(
 
 
 def _known(value: Any) -> bool:
-    return isinstance(value, tuple) and value[0] is not None
+    return (value[0] if isinstance(value, tuple) else value) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,8 +17,10 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+import yaml
 
 from cqa_helpers import params, paths, results
+from faultserver import MODEL, FaultServer
 
 ROOT = paths.root()
 SMOKE = ROOT / "params" / "smoke.yaml"
@@ -172,3 +175,62 @@ def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_results(
     for weights in adapters.glob("*/adapter_model.safetensors"):
         twin = finished / "runs/smoke/adapters" / weights.parent.name / weights.name
         assert weights.read_bytes() == twin.read_bytes(), weights.parent.name
+
+
+def test_a_live_judge_is_paid_once_asked_again_where_it_failed_and_replayed_without_a_key(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "live"
+    shutil.copytree(finished, folder, symlinks=True)
+    file, key = folder / "params/smoke.yaml", "not-a-" + "real-key-0123456789"
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+
+    def judge(**more: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "cqa_helpers.execute", "04-judge", "--profile", "smoke"],
+            env={**environment(folder), **more}, cwd=folder, capture_output=True, text=True,
+            timeout=300,
+        ).stderr  # fmt: skip
+
+    def planned() -> str:
+        return run(folder, "--dry-run", "runs/smoke/results/04-judge.json")
+
+    def failing(prompt: str, attempt: int) -> str:
+        return "500" if hashlib.sha256(prompt.encode()).digest()[0] < 40 else "ok"
+
+    with FaultServer(key, failing) as server:
+        live = {
+            "judge_id": "live", "model": MODEL, "base_url": server.base_url, "max_tokens": 300,
+            "key_variable": "LIVE_TEST_NAME", "retries": 0, "timeout_s": 5, "budget_usd": 5.0,
+            "most_failed": 0.5,
+        }  # fmt: skip
+        price = {MODEL: {"input": 10.0, "output": 30.0}}
+        settings["judging"] |= {
+            "live": [live],
+            "prices": {"as_of": "2026-11-01", "source": "a list", "usd_per_million_tokens": price},
+            "checks": {"judges": ["live"], "n_items": 3},
+        }
+        file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        assert "environment variable LIVE_TEST_NAME is not set" in judge()
+        assert not server.ledger
+        assert judge(LIVE_TEST_NAME=key) == ""
+        paid = server.paid()
+        assert paid
+        failed = results.load(folder / "runs/smoke", "04-judge")["failed"]
+        assert failed > 0
+        assert "04 judge" in planned()
+        server.calm = True
+        assert judge(LIVE_TEST_NAME=key) == ""
+        assert max(server.paid().values()) == 1
+        assert len(server.paid()) > len(paid)
+    section = results.load(folder / "runs/smoke", "04-judge")
+    assert section["failed"] == 0
+    assert section["cost"]["live"]["usd"] > 0
+    assert section["again"]["answers swapped"]["live"]["n_cells"] == 9
+    table = (folder / "runs/smoke/verdicts.parquet").read_bytes()
+    # The server is gone, and so is the key.
+    assert judge() == ""
+    assert (folder / "runs/smoke/verdicts.parquet").read_bytes() == table
+    for made in (folder / "runs/smoke").rglob("*"):
+        if made.is_file():
+            assert key.encode() not in made.read_bytes(), made

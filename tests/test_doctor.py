@@ -75,6 +75,25 @@ def test_a_missing_key_fails_and_a_key_is_never_printed(
     assert secret not in shown
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dialect": "nowhere"}, "No dialect 'nowhere'"),
+        ({"dialect": "rubric", "form": "verdict-only"}, "form verdict-only"),
+    ],
+)
+def test_prompts_that_are_not_there_fail_before_a_run_does(
+    small_params: Callable[..., Params], tmp_path: Path, changes: dict[str, str], said: str
+) -> None:
+    live = [{**LIVE, **changes}]
+    found = look(small_params(judging={"live": live, "prices": PRICES}), tmp_path)
+    assert found["prompts of gpt4"].ok is False
+    assert said in found["prompts of gpt4"].said
+    assert found["prices"].ok is None
+    good = look(small_params(judging={"live": [LIVE], "prices": PRICES}), tmp_path)
+    assert good["prompts of gpt4"].ok is True
+
+
 def test_a_leaking_split_fails(
     small_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

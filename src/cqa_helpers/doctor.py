@@ -22,6 +22,7 @@ from cqa_helpers.corpus import Corpus, CorpusError
 from cqa_helpers.golden import GoldenError
 from cqa_helpers.hardware import GIB, Machine
 from cqa_helpers.params import Params
+from cqa_helpers.prompts import DialectError
 from cqa_helpers.records import RecordError
 from cqa_helpers.sources import SourceError
 from cqa_helpers.supervision import Audit, TuningError
@@ -66,7 +67,7 @@ def examine(
     checks = environment(machine)
     material, said = _material(params, run_dir)
     checks += said
-    checks += [*_keys(params, variables), *_prices(params)]
+    checks += [*_prompts(params), *_keys(params, variables), *_prices(params)]
     found: Known | None = None
     choice: capacity.Choice | None = None
     tokens: dict[str, Audit] = {}
@@ -136,6 +137,19 @@ def _keys(params: Params, variables: Mapping[str, str]) -> Iterator[Check]:
             f"export {live.key_variable}=…, or set recorded verdicts in its place "
             "(judging.recorded, with live: [])",
         )  # fmt: skip
+
+
+def _prompts(params: Params) -> Iterator[Check]:
+    """Check each live judge's words: a file that is missing would else stop the run in 04."""
+    for live in params.judging.live:
+        try:
+            put = cohort.live_panel(live, params)
+            known = live.form in put.dialect.forms
+            said = f"data/prompts/{live.dialect}.yaml, form {live.form}"
+            what = f"choose one of its forms: {', '.join(put.dialect.forms)}"
+        except DialectError as error:
+            known, said, what = False, str(error), "name a file of data/prompts in judging.live"
+        yield Check(f"prompts of {live.judge_id}", known, said, what)
 
 
 def _prices(params: Params) -> Iterator[Check]:

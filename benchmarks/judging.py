@@ -34,6 +34,7 @@ from cqa_helpers.judges import replies
 from cqa_helpers.judges.endpoint import Endpoint
 from cqa_helpers.prompts import Question
 from cqa_helpers.records import to_table
+from cqa_helpers.sections import Live
 
 SENTENCE = "She counted the lamps along the quay and found that one more had gone out. "
 CHARACTERS = 4000
@@ -109,11 +110,15 @@ def bare(address: str, asked: Sequence[Question], in_flight: int) -> Timed:
 def flight(given: argparse.Namespace) -> None:
     """Print the rate at which calls are made, beside the ideal and the SDK alone."""
     ideal = math.ceil(given.calls / given.in_flight) * given.delay
+    # The first call goes alone: no more is sent before an endpoint has answered once.
+    alone = (1 + math.ceil((given.calls - 1) / given.in_flight)) * given.delay
     print(
         f"{given.calls} calls of {CHARACTERS / 1000:.0f} KB, {given.in_flight} in flight, answers "
-        f"after {given.delay:g} s: ideal {ideal:.2f} s, {given.calls / ideal:.0f} a second\n"
+        f"after {given.delay:g} s: ideal {ideal:.2f} s, {given.calls / ideal:.0f} a second; with "
+        f"the first alone, as ours asks, {alone:.2f} s\n"
     )
-    print("| | s | calls/s | share of ideal | CPU ms a call |\n|---|--:|--:|--:|--:|")
+    print("| | s | calls/s | share of ideal | with the first alone | CPU ms a call | load |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     with served(given.delay) as address:
         for turn in range(given.rounds):
             for way in (bare, ours):
@@ -121,9 +126,11 @@ def flight(given: argparse.Namespace) -> None:
                     way(address, asked_of(2, f"first {way.__name__}"), 2)  # imports, not counted
                 asked = asked_of(given.calls, f"{turn} {way.__name__} ")
                 name, seconds, cpu = way(address, asked, given.in_flight)
+                first = f"{alone / seconds:.0%}" if way is ours else ""
                 print(
                     f"| {name} | {seconds:.2f} | {given.calls / seconds:.0f} | "
-                    f"{ideal / seconds:.0%} | {1000 * cpu / given.calls:.2f} |",
+                    f"{ideal / seconds:.0%} | {first} | "
+                    f"{1000 * cpu / given.calls:.2f} | {os.getloadavg()[0]:.1f} |",
                     flush=True,
                 )
 
@@ -142,31 +149,32 @@ def replay(given: argparse.Namespace) -> None:
         with CallRecord(file) as record:
             judge = Endpoint(live, record, faultcases.PRICES, seed=1)
             profile = cProfile.Profile()
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             if given.profile:
                 profile.enable()
             rows = judge.ask(asked, panel)
             read = time.perf_counter()
             table = to_table(rows)
-            end = time.perf_counter()
+            end, cpu = time.perf_counter(), time.process_time() - cpu
             profile.disable()
     print(
         f"{len(table):,} recorded verdicts, prompts of {CHARACTERS / 1000:.0f} KB, a record of "
         f"{size:,.0f} MiB: {end - start:.1f} s (rows {read - start:.1f} s, table "
-        f"{end - read:.1f} s); {(table['status'] == 'ok').mean():.0%} ok"
+        f"{end - read:.1f} s; CPU {cpu:.1f} s; load {os.getloadavg()[0]:.1f}); "
+        f"{(table['status'] == 'ok').mean():.0%} ok"
     )
     if given.profile:
         pstats.Stats(profile).sort_stats("cumulative").print_stats(28)
 
 
-def _recorded(question: Question, live: Any) -> tuple[str, str, str, str]:
+def _recorded(question: Question, live: Live) -> calls.Row:
     request = replies.request(live, question, faultcases.PANEL, seed=1, repeat=0)
     sent = replies.body(live, question, faultcases.PANEL, seed=1)
     raw = json.dumps(faultserver.completion(question.prompt, sent))
     response = replies.read(raw, live, question, faultcases.PANEL, sent)
     assert response is not None
     response |= {"seconds": 0.2, "attempts": 1}
-    return calls.key(request), live.judge_id, calls.as_text(request), calls.as_text(response)
+    return calls.row(calls.key(request), live.judge_id, request, response)
 
 
 def faults() -> None:

@@ -187,8 +187,9 @@ def ask(
 def kept(file: Path) -> list[tuple[str, dict[str, Any]]]:
     """Return the prompt and the response of every call in a record."""
     with CallRecord(file) as record:
-        rows = record._db.execute("SELECT request, response FROM calls").fetchall()
-    return [(json.loads(request)["prompt"], json.loads(response)) for request, response in rows]
+        rows = record._db.execute("SELECT key, request FROM calls").fetchall()
+        whole = record.whole(k for k, _ in rows)
+    return [(json.loads(request)["prompt"], json.loads(whole[k])) for k, request in rows]
 
 
 def measure(folder: Path, cases: Sequence[Case] = CASES) -> dict[str, Outcome]:

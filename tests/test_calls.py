@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cqa_helpers.calls import CallRecord, files_of, key, opened
+from cqa_helpers.calls import CallRecord, Row, as_text, files_of, key, opened
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def test_threads_that_share_a_record_lose_nothing_and_see_whole_batches(tmp_path
 
 def test_what_is_kept_together_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     with CallRecord(tmp_path / "calls.sqlite") as record:
-        rows = [("k", "j", "{}", "{}"), ("too few",)]
+        rows: list[Any] = [Row("k", "j", "{}", "{}", None), ("too few",)]
         with pytest.raises(sqlite3.ProgrammingError), record.together():
             record.keep(rows)
         assert record.count() == 0
@@ -195,3 +196,78 @@ def test_a_later_notebooks_file_comes_first(tmp_path: Path) -> None:
         "02-fine-tune.sqlite",
     ]  # fmt: skip
     assert files_of(tmp_path / "elsewhere") == []
+
+
+BODIES = {
+    "raw": '{"a": "é \\u00e9"}' * 50,
+    "sent": {"messages": [{"content": "问" * 100}], "seed": 1},
+}
+
+
+def old_file(path: Path, calls: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Write a file of before bodies had a column."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(path)
+    db.execute(
+        "CREATE TABLE calls (key TEXT PRIMARY KEY, judge_id TEXT NOT NULL, request TEXT NOT NULL, "
+        "response TEXT NOT NULL)"
+    )
+    rows = [(key(request), "j", as_text(request), as_text(response)) for request, response in calls]
+    db.executemany("INSERT INTO calls VALUES (?, ?, ?, ?)", rows)
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize("said", [{"text": "x", "p": 0.1 + 0.2}, {"text": "\ud83d", "n": 2**70}])
+@pytest.mark.parametrize("bodies", [BODIES, {"raw": "\ud83d half"}, {"sent": None}, {}])
+def test_bodies_are_kept_apart_and_given_back_as_they_were(
+    bodies: dict[str, Any], said: dict[str, Any], tmp_path: Path
+) -> None:
+    with CallRecord(tmp_path / "calls.sqlite") as record:
+        record.put("j", [(request(), said | bodies)])
+        assert record.get([request()]) == [said]
+        assert record.by_key([key(request()), "none"]) == {key(request()): said}
+        whole = record.whole([key(request()), "none"])
+        assert whole == {key(request()): as_text(said | bodies)}
+        (kept,) = record._db.execute("SELECT response FROM calls").fetchone()
+    assert json.loads(kept) == said
+
+
+def test_reading_never_opens_a_body(tmp_path: Path) -> None:
+    with CallRecord(tmp_path / "calls.sqlite") as record:
+        record.put("j", [(request(), {"text": "x"} | BODIES)])
+        record._db.execute("UPDATE calls SET bodies = x'00'")
+        assert record.get([request()]) == [{"text": "x"}]
+
+
+def test_a_file_without_a_column_for_bodies_is_read_as_it_is_and_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "calls" / "02.sqlite"
+    old_file(path, [(request(), {"text": "old"} | BODIES)])
+    before = path.read_bytes()
+    k, new = key(request()), key(request(repeat=1))
+    for name, after in (("02", []), ("04", ["02"])):
+        with opened(tmp_path, name, after) as record:
+            assert record.get([request()]) == [{"text": "old"}]
+            assert record.whole([k]) == {k: as_text({"text": "old"} | BODIES)}
+    assert path.read_bytes() == before
+    with opened(tmp_path, "02") as record:
+        record.put("j", [(request(repeat=1), {"text": "new"} | BODIES)])
+    with opened(tmp_path, "02") as record:
+        assert record.get([request(), request(repeat=1)]) == [{"text": "old"}, {"text": "new"}]
+        assert record.whole([k, new]) == {
+            k: as_text({"text": "old"} | BODIES), new: as_text({"text": "new"} | BODIES),
+        }  # fmt: skip
+
+
+def test_processes_that_write_to_an_old_file_together_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    old_file(path, [(request(), {"text": "old"})])
+    command = [sys.executable, "-c", MANY, str(path)]
+    workers = [subprocess.Popen([*command, f"j{k}"], stdin=subprocess.PIPE) for k in range(3)]
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write(b"go\n")
+        worker.stdin.close()
+    assert [worker.wait(60) for worker in workers] == [0] * 3
+    with CallRecord(path) as record:
+        assert record.count() == 3 * 20 * 5 + 1

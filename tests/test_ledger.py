@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sqlite3
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from cqa_helpers import cli, ledger
-from cqa_helpers.calls import CallRecord, files_of, key, opened
+from cqa_helpers.calls import CallRecord, as_text, files_of, key, opened
 from cqa_helpers.ledger import Account, Exported, Imported, LedgerError
 from cqa_helpers.params import Params
 
@@ -75,6 +76,30 @@ def test_a_run_that_was_published_replays_to_the_same_answers(
     again = tmp_path / "again.jsonl"
     ledger.export([tmp_path / "taken.sqlite"], again)
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_bodies_stand_in_an_export_as_before_whatever_file_they_come_from(
+    tmp_path: Path, record: CallRecord
+) -> None:
+    whole = response(raw='{"said": "é “x”"}', sent={"messages": ["问"], "seed": 1})
+    record.put("gpt4", [(request(), whole)])
+    before = tmp_path / "before.sqlite"
+    with contextlib.closing(sqlite3.connect(before)) as db, db:
+        db.execute("CREATE TABLE calls (key, judge_id, request, response)")
+        row = (key(request()), "gpt4", as_text(request()), as_text(whole))
+        db.execute("INSERT INTO calls VALUES (?, ?, ?, ?)", row)
+    out, old = tmp_path / "calls.jsonl", tmp_path / "old.jsonl"
+    # The same response, kept in one piece and in two: they do not differ.
+    assert ledger.export([tmp_path / "taken.sqlite", before], out) == Exported(1, 0)
+    assert ledger.export([before], old) == Exported(1, 0)
+    assert out.read_bytes() == old.read_bytes()
+    assert json.loads(out.read_text())["response"] == whole
+    with CallRecord(before) as taken:
+        assert ledger.import_calls(out, taken) == Imported(new=0, known=1, replaced=0)
+    other = line(response=whole | {"raw": "other"})
+    out.write_text(other + "\n")
+    with pytest.raises(LedgerError, match="is on record with another response"):
+        ledger.import_calls(out, record)
 
 
 def test_an_export_is_one_line_a_call_in_a_stable_order(run: Path, tmp_path: Path) -> None:

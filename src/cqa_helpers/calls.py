@@ -4,7 +4,8 @@ One SQLite file for each execution of a notebook, which alone writes to it and r
 executions before it: arms trained at once, on one machine or on many that share a folder, never
 meet in a file. The key is a hash of the request, which holds prompt, model identity, decoding and
 the repeat index; a run with full records needs neither model nor network and gives the identical
-table.
+table. What was sent and what came back as they were, a response's bodies, stand in a column of
+their own, which a replay never reads: with log-probabilities one can be of some 100 kB.
 """
 
 from __future__ import annotations
@@ -13,11 +14,26 @@ import contextlib
 import json
 import sqlite3
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cqa_helpers.params import fingerprint
+
+BODIES = ("raw", "sent")
+AT_ONCE = 1000  # keys in one question to SQLite
+NONE = "NULL"  # what selects the bodies where there is no column for them
+
+
+class Row(NamedTuple):
+    """One call as it is kept; ``bodies`` is JSON, compressed, and null where there are none."""
+
+    key: str
+    judge_id: str
+    request: str
+    response: str
+    bodies: bytes | None
 
 
 class CallRecord:
@@ -35,9 +51,10 @@ class CallRecord:
         # system gives.
         self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.execute(
+            # The response before the request: what follows it in a row need not be read from disk.
             "CREATE TABLE IF NOT EXISTS calls ("
-            "key TEXT PRIMARY KEY, judge_id TEXT NOT NULL, request TEXT NOT NULL, "
-            "response TEXT NOT NULL)"
+            "key TEXT PRIMARY KEY, judge_id TEXT NOT NULL, response TEXT NOT NULL, "
+            "request TEXT NOT NULL, bodies BLOB)"
         )
         self._db.commit()
         self._others = [
@@ -57,44 +74,56 @@ class CallRecord:
         self.close()
 
     def get(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
-        """Return the recorded response to each request, None where there is none."""
+        """Return the recorded response to each request, without bodies; None where is none."""
         keys = [key(request) for request in requests]
-        found = self.texts(keys)
-        return [json.loads(found[k]) if k in found else None for k in keys]
+        found = self.by_key(keys)
+        return [found.get(k) for k in keys]
 
-    def texts(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the recorded responses as they are kept, by key; its own before the others'."""
-        found: dict[str, str] = {}
-        wanted = list(keys)
+    def by_key(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the recorded responses, by key, without bodies; its own before the others'."""
+        found: dict[str, dict[str, Any]] = {}
+        wanted = dict.fromkeys(keys)
         with self._turn:
             for db in (self._db, *self._others):
-                missing = json.dumps([k for k in wanted if k not in found])
-                found |= db.execute(
-                    "SELECT key, response FROM calls WHERE key IN (SELECT value FROM json_each(?))",
-                    (missing,),
-                ).fetchall()
+                rows = _rows(db, "key, response", [k for k in wanted if k not in found])
+                found |= {k: without_bodies(json.loads(response)) for k, response in rows}
+        return found
+
+    def whole(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the recorded responses as text, by key, with their bodies."""
+        found: dict[str, str] = {}
+        wanted = dict.fromkeys(keys)
+        with self._turn:
+            for db in (self._db, *self._others):
+                columns = f"key, response, {bodies_of(db)}"
+                rows = _rows(db, columns, [k for k in wanted if k not in found])
+                found |= {k: joined(response, bodies) for k, response, bodies in rows}
         return found
 
     def put(
         self, judge_id: str, calls: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]
     ) -> None:
         """Keep responses, all of them or none."""
-        rows = [
-            (key(request), judge_id, as_text(request), as_text(response))
-            for request, response in calls
-        ]
+        rows = [row(key(request), judge_id, request, response) for request, response in calls]
         with self.together():
             self.keep(rows)
 
-    def keep(self, rows: Iterable[tuple[str, str, str, str]]) -> None:
-        """Keep rows of key, judge, request and response as they are; within :meth:`together`."""
-        self._db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", rows)
+    def keep(self, rows: Iterable[Row]) -> None:
+        """Keep rows as they are; within :meth:`together`."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO calls (key, judge_id, request, response, bodies) "
+            "VALUES (?, ?, ?, ?, ?)",
+            rows,
+        )
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """Keep all that is kept within, or nothing of it."""
         with self._turn, self._db:
             self._db.execute("BEGIN IMMEDIATE")
+            # In a file of before there was this column; one that is only read stays as it is.
+            if bodies_of(self._db) == NONE:
+                self._db.execute("ALTER TABLE calls ADD COLUMN bodies BLOB")
             yield
 
     def count(self) -> int:
@@ -132,6 +161,41 @@ def beside(path: Path) -> sqlite3.Connection:
 def key(request: Mapping[str, Any]) -> str:
     """Return the key of a request: a hash of everything in it."""
     return fingerprint(request)
+
+
+def row(k: str, judge_id: str, request: Mapping[str, Any], response: Mapping[str, Any]) -> Row:
+    """Return a call as it is kept; ``k`` is the key of the request."""
+    bodies = {name: response[name] for name in BODIES if name in response}
+    packed = zlib.compress(as_text(bodies).encode()) if bodies else None
+    return Row(k, judge_id, as_text(request), as_text(without_bodies(response)), packed)
+
+
+def without_bodies(response: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a response without what was sent and what came back as they were."""
+    return {name: value for name, value in response.items() if name not in BODIES}
+
+
+def joined(response: str, bodies: bytes | None) -> str:
+    """Return a response that was kept in two parts as one text."""
+    if bodies is None:
+        return response
+    return as_text(json.loads(response) | json.loads(zlib.decompress(bodies)))
+
+
+def bodies_of(db: sqlite3.Connection) -> str:
+    """Return what selects the bodies of a file's calls: an older one has no column for them."""
+    columns = {name for _, name, *_ in db.execute("PRAGMA table_info(calls)")}
+    return "bodies" if "bodies" in columns else NONE
+
+
+def _rows(db: sqlite3.Connection, columns: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    # SQLite takes keys in their own order, which is no order in the file: of many at once each
+    # would be a page from the disk, of some that were kept in a row they are next to each other.
+    for at in range(0, len(keys), AT_ONCE):
+        yield from db.execute(
+            f"SELECT {columns} FROM calls WHERE key IN (SELECT value FROM json_each(?))",
+            (json.dumps(keys[at : at + AT_ONCE]),),
+        )
 
 
 def as_text(value: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import sqlite3
@@ -19,7 +18,7 @@ from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cqa_helpers.calls import CallRecord, as_text, beside, key
+from cqa_helpers.calls import CallRecord, as_text, beside, bodies_of, joined, key, row
 
 # A shorter value is a word rather than a key.
 SHORTEST_KEY = 13
@@ -108,14 +107,14 @@ def export(files: Sequence[Path], path: Path, judge_ids: Collection[str] | None 
         if not wanted:
             raise LedgerError("no calls are on record: there is nothing to write.")
         hidden = _hidden(os.environ)
+        asked = [f"SELECT request, response, {bodies_of(db)} FROM calls WHERE key = ?"
+                 for db in databases]  # fmt: skip
         with _whole(path) as out:
             for judge, k, place in wanted:
-                request, response = databases[place].execute(
-                    "SELECT request, response FROM calls WHERE key = ?", (k,)
-                ).fetchone()  # fmt: skip
+                request, *response = databases[place].execute(asked[place], (k,)).fetchone()
                 line = (
                     f'{{"key": {json.dumps(k)}, "judge_id": {json.dumps(judge, ensure_ascii=False)}'
-                    f', "request": {request}, "response": {response}}}\n'
+                    f', "request": {request}, "response": {joined(*response)}}}\n'
                 )
                 if leaks := [name for name, said in hidden.items() if any(s in line for s in said)]:
                     raise LedgerError(
@@ -143,9 +142,8 @@ def import_calls(path: Path, record: CallRecord, *, replace: bool = False) -> Im
     with _explained(path), record.together():
         for number, loaded in _lines(path, faults):
             k, judge = loaded["key"], loaded["judge_id"]
-            request, response = as_text(loaded["request"]), as_text(loaded["response"])
-            there = record.texts([k]).get(k)
-            if there == response:
+            there = record.whole([k]).get(k)
+            if there == as_text(loaded["response"]):
                 known += 1
             elif k in lines:
                 faults.append(
@@ -158,7 +156,7 @@ def import_calls(path: Path, record: CallRecord, *, replace: bool = False) -> Im
                 )
             else:
                 new, replaced = new + (there is None), replaced + (there is not None)
-                record.keep([(k, judge, request, response)])
+                record.keep([row(k, judge, loaded["request"], loaded["response"])])
             lines.setdefault(k, number)
         if faults:
             raise LedgerError(
@@ -209,15 +207,20 @@ def _account(judge: str, calls: list[tuple[Any, ...]]) -> Account:
 def _index(databases: Sequence[sqlite3.Connection]) -> tuple[dict[str, tuple[str, int]], set[str]]:
     """Return the judge and file of each key, and the keys whose responses differ over files."""
     where: dict[str, tuple[str, int]] = {}
-    digests: dict[str, bytes] = {}
     differing: set[str] = set()
     for place, db in enumerate(databases):
-        for k, judge, response in db.execute("SELECT key, judge_id, response FROM calls"):
-            digest = hashlib.sha256(response.encode()).digest()
+        again = []
+        for k, judge in db.execute("SELECT key, judge_id FROM calls"):
+            if k in where:
+                again.append(k)
             where.setdefault(k, (judge, place))
-            if digests.setdefault(k, digest) != digest:
-                differing.add(k)
+        differing |= {k for k in again if _said(db, k) != _said(databases[where[k][1]], k)}
     return where, differing
+
+
+def _said(db: sqlite3.Connection, k: str) -> str:
+    found = db.execute(f"SELECT response, {bodies_of(db)} FROM calls WHERE key = ?", (k,))
+    return joined(*found.fetchone())
 
 
 def _lines(path: Path, faults: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:

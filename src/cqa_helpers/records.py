@@ -178,11 +178,9 @@ def write_atomically(path: Path | str, content: str | bytes) -> None:
 
 def to_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Return verdicts as a table, one row each, ``meta`` as JSON text, in a stable order."""
-    rows = [
-        {**v.model_dump(), "meta": json.dumps(v.meta, sort_keys=True, ensure_ascii=False)}
-        for v in verdicts
-    ]
-    table = pd.DataFrame(rows, columns=list(Verdict.model_fields))
+    columns = {name: [getattr(v, name) for v in verdicts] for name in Verdict.model_fields}
+    columns["meta"] = [json.dumps(m, sort_keys=True, ensure_ascii=False) for m in columns["meta"]]
+    table = pd.DataFrame(columns if verdicts else [], columns=list(Verdict.model_fields))
     table = table.astype({"value": "Int64", "probability": "Float64", "repeat": "int64"})
     keys = ["judge_id", "item_id", "dimension", "repeat"]
     return table.sort_values(keys, kind="stable", ignore_index=True)

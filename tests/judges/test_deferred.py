@@ -76,6 +76,10 @@ def test_questions_are_asked_in_a_batch_at_its_price_and_replayed(setting: Setti
     assert setting.server.calls["POST batches"] == 1
     for file in setting.folder.iterdir():
         assert KEY.encode() not in file.read_bytes()
+    with CallRecord(setting.folder / "calls.sqlite") as record:
+        whole = record.whole(first.responses)
+    assert len(whole) == len(asked)
+    assert not any(KEY in text for text in whole.values())
 
 
 def test_of_a_batch_refusals_are_kept_and_failures_asked_again(setting: Setting) -> None:

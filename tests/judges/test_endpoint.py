@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from cqa_helpers import prompts, taxonomy
+from cqa_helpers import calls, prompts, taxonomy
 from cqa_helpers.calls import CallRecord
 from cqa_helpers.judges import JudgeError, Panel, flight, replies
 from cqa_helpers.judges import endpoint as endpoints
@@ -211,8 +211,8 @@ def test_the_record_keeps_what_was_sent_and_what_came_back_verbatim(world: World
     live = Live(
         judge_id="gpt", model="m-1", base_url="http://test/v1", max_tokens=100, budget_usd=1
     )
-    (kept,) = world.record.get([replies.request(live, asked[0], PANEL, seed=7, repeat=0)])
-    assert kept is not None
+    key = calls.key(replies.request(live, asked[0], PANEL, seed=7, repeat=0))
+    kept = json.loads(world.record.whole([key])[key])
     assert kept["raw"] == body
     assert kept["sent"] == world.sent[0]
     assert (kept["text"], kept["status"]) == ('{"verdict": "yes"}', "answered")
@@ -271,6 +271,9 @@ def test_a_key_that_comes_back_in_an_answer_is_not_kept(world: World, tmp_path: 
     world.endpoint(lambda _: changed(content=f"you sent {SECRET}")).ask(questions(1), PANEL)
     assert world.count() == 3
     assert SECRET.encode() not in (tmp_path / "calls.sqlite").read_bytes()
+    keys = [key for (key,) in world.record._db.execute("SELECT key FROM calls")]
+    assert keys
+    assert not any(SECRET in text for text in world.record.whole(keys).values())
 
 
 @pytest.mark.parametrize(

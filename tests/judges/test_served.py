@@ -208,9 +208,9 @@ def test_a_random_model_gives_no_verdict_and_no_failed_call(heard) -> None:
 def test_tokens_are_counted_as_the_tokenizer_counts_them(heard) -> None:
     tokenizer = models.load_tokenizer(spec())
     asked = questions(6)
-    with closing(sqlite3.connect(heard.record)) as db:
-        kept = db.execute("SELECT response FROM calls WHERE judge_id = 'base'").fetchall()
-    found = [json.loads(response) for (response,) in kept]
+    with CallRecord(heard.record) as record:
+        kept = record._db.execute("SELECT key FROM calls WHERE judge_id = 'base'").fetchall()
+        found = [json.loads(text) for text in record.whole(k for (k,) in kept).values()]
     by_prompt = {r["sent"]["messages"][0]["content"]: r for r in found}
     assert len(by_prompt) == 6
     for question in asked:

@@ -23,6 +23,7 @@ Ended = Literal["all sent", "budget", "failing"]
 # are no bad luck; an endpoint that is down for some minutes is waited for, and no longer.
 AFTER = 8
 WAITS = (10.0, 30.0, 60.0)  # seconds before each probe
+MOST_APART_S = 0.003  # between the first in flight: our choice, about the CPU time of a call
 
 # What the call that is being sent keeps back of the budget: the SDK has no room for it.
 HOLD: ContextVar[Hold | None] = ContextVar("HOLD", default=None)
@@ -154,7 +155,10 @@ async def fly(
     first_alone: bool = False,
     grace_s: float = 60.0,
 ) -> Ended:
-    """Send jobs, ``in_flight`` at most at once, in their order, and say why it ended.
+    """Send jobs, ``in_flight`` at most at once, and say why it ended.
+
+    They are begun in their order, give or take what begins in the same turn of the loop. After a
+    first one alone the next begin a little apart.
 
     ``send`` returns whether the endpoint answered, and raises what every further call would meet:
     then nothing more is sent, what is in flight has ``grace_s`` seconds to end, and it is raised.
@@ -163,6 +167,7 @@ async def fly(
     left, loop = deque(jobs), asyncio.get_running_loop()
     flying: set[asyncio.Task[None]] = set()
     alone, stop = first_alone, list[Exception]()
+    begun, apart = loop.time(), 0.0
 
     async def one_after_another(job: J, probe: bool) -> None:
         # The next is sent from here while nothing is wrong: a turn of the loop that starts
@@ -180,7 +185,7 @@ async def fly(
     try:
         while True:
             short = False
-            while left and len(flying) < (1 if alone else in_flight):
+            while left and not stop and len(flying) < (1 if alone else in_flight):
                 if not breaker.lets(loop.time()):
                     break
                 if short := not affords(left[0]):
@@ -188,6 +193,9 @@ async def fly(
                 breaker.probing = breaker.until is not None
                 worker = one_after_another(left.popleft(), breaker.probing)
                 flying.add(asyncio.ensure_future(worker))
+                if apart and left and len(flying) < in_flight:
+                    # What is sent at once is answered at once, and then queues for the loop.
+                    await asyncio.sleep(apart)
             if not flying:
                 if not left:
                     return "all sent"
@@ -200,7 +208,8 @@ async def fly(
             pause = breaker.pause(loop.time()) if left and not alone else None
             done, _ = await asyncio.wait(flying, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             flying -= done
-            alone = alone and not done
+            if alone and done:
+                alone, apart = False, min(MOST_APART_S, (loop.time() - begun) / in_flight)
             if stop:
                 if flying:
                     await asyncio.wait(flying, timeout=grace_s)

@@ -1,5 +1,5 @@
 "use strict";
-// What both forms share: data, words, saving, files. Texts reach the page as text nodes only.
+// What all forms share: data, words, saving, files. Texts reach the page as text nodes only.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const app = document.getElementById("app");
 const state = { language: DATA.language, header: { ...DATA.header }, drafts: {}, current: 0, readOnly: false };
@@ -185,14 +185,16 @@ function stamp(now = new Date()) {
   return `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}T${two(now.getHours())}:${two(now.getMinutes())}`
     + `:${two(now.getSeconds())}${zone < 0 ? "-" : "+"}${two(Math.trunc(zone / 60))}:${two(zone % 60)}`;
 }
+// A form may add to what it exports.
+let sealing = (whole) => whole;
 function exportFile() {
   const begun = Object.fromEntries(Object.entries(state.drafts).filter(([, d]) => d.updated));
   const whole = {
     kind: DATA.kind, version: 1, form_id: DATA.form_id, taxonomy: DATA.taxonomy.id, exported: stamp(),
     passages: DATA.items.map(({ id, sha256 }) => ({ id, sha256 })), ...rows(), header: state.header, drafts: begun,
   };
-  const blob = new Blob([JSON.stringify(whole, null, 1) + "\n"], { type: "application/json" });
-  const who = plainName(state.header.expert_id ?? state.header.judge_id ?? "");
+  const blob = new Blob([JSON.stringify(sealing(whole), null, 1) + "\n"], { type: "application/json" });
+  const who = plainName(state.header.expert_id ?? state.header.judge_id ?? state.header.rater_id ?? "");
   const link = h("a", { href: URL.createObjectURL(blob), download: `${DATA.kind}_${DATA.form_id}_${who}_${stamp().slice(0, 10)}.json` });
   document.body.append(link);
   link.click();
@@ -273,7 +275,7 @@ function live() {
     if (b.dataset.kind === kinds[i]) return;
     b.dataset.kind = kinds[i];
     b.replaceChildren(h("span", { class: "mark", "aria-hidden": "true" }, MARKS[kinds[i]]),
-      h("span", {}, `${i + 1}. `, bdi(DATA.items[i].title)), h("span", { class: "sr" }, t(kinds[i])));
+      h("span", {}, DATA.items[i].name ? say(DATA.items[i].name) : [`${i + 1}. `, bdi(DATA.items[i].title)]), h("span", { class: "sr" }, t(kinds[i])));
   });
   document.getElementById("bar").value = done;
   document.getElementById("count").textContent = t("progress", { done, all: kinds.length });

@@ -65,11 +65,10 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
     What stands within a broken object may be quoted from the passage.
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_once_each)
     found, at = [], text.find("{")
     while at >= 0:
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             if _BEGUN.match(text, at):
                 return
@@ -85,3 +84,6 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         raise ValueError("a key is named twice")
     return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once_each)

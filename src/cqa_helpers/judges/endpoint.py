@@ -10,15 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx2
 import openai
 
 from cqa_helpers import calls, prices
-from cqa_helpers.judges import flight, replies
-from cqa_helpers.judges.batches import Batches
+from cqa_helpers.judges import deferred, flight, replies
 from cqa_helpers.judges.batchfiles import Memory
+from cqa_helpers.judges.deferred import Job
 from cqa_helpers.judges.panel import JudgeError, Panel, rows
 from cqa_helpers.judges.tally import Progress, Tally, told
 from cqa_helpers.prices import Budget, Hold
@@ -31,14 +31,6 @@ PROVIDER = "https://api.openai.com/v1"
 AGAIN = 2
 AGAIN_S = 0.5
 NOT_ASKED = "not asked: the endpoint keeps failing"
-
-
-class _Job(NamedTuple):
-    key: str
-    request: dict[str, Any]
-    question: Question
-    sent: dict[str, Any]
-    hold: Hold
 
 
 class Endpoint:
@@ -106,13 +98,13 @@ class Endpoint:
 
         keys = [calls.key(request(question)) for question in asked]
         responses = self._known(keys)
-        jobs: dict[str, _Job] = {}
+        jobs: dict[str, Job] = {}
         for key, question in zip(keys, asked, strict=True):
             if key not in responses:
                 sent = replies.body(live, question, panel, seed=self._seed)
                 share = self._price.batch if live.batch else 1.0
                 most = replies.most_usd(self._price, sent, live.max_tokens, share)
-                jobs[key] = _Job(key, request(question), question, sent, Hold(self._budget, most))
+                jobs[key] = Job(key, request(question), question, sent, Hold(self._budget, most))
         if jobs:
             self._send(list(jobs.values()), panel, responses)
         self.responses |= {k: r for k, r in responses.items() if r["status"] != "failed"}
@@ -136,7 +128,7 @@ class Endpoint:
         self.tally.from_record += len(known)
         return known
 
-    def _send(self, jobs: list[_Job], panel: Panel, responses: dict[str, Any]) -> None:
+    def _send(self, jobs: list[Job], panel: Panel, responses: dict[str, Any]) -> None:
         """Ask what is not recorded, and put the responses, failed ones too, among the others."""
         live, begun = self._live, time.monotonic()
         self._secret = "" if self._client is not None else _secret(live)
@@ -145,9 +137,9 @@ class Endpoint:
         try:
             # What a run with batch: true submitted is paid for: it is waited for in any case.
             waiting = set() if live.batch else Memory.load(self._memory()).under_way()
-            deferred = [job for job in jobs if live.batch or job.key in waiting]
-            if deferred:
-                self._deferred(deferred, panel, responses, failed, shown)
+            later = [job for job in jobs if live.batch or job.key in waiting]
+            if later:
+                self._deferred(later, panel, responses, failed, shown)
             single = [job for job in jobs if not live.batch and job.key not in waiting]
             ended: flight.Ended = "all sent"
             if single:
@@ -182,7 +174,7 @@ class Endpoint:
 
     def _deferred(
         self,
-        jobs: list[_Job],
+        jobs: list[Job],
         panel: Panel,
         responses: dict[str, Any],
         failed: Counter[str],
@@ -191,61 +183,42 @@ class Endpoint:
         """Ask through the Batch API; the answers of each batch are recorded as it ends."""
         live, by_key = self._live, {job.key: job for job in jobs}
 
-        def take(found: Mapping[str, dict[str, Any] | None]) -> None:
-            new = {k: r | {"batch": True, "attempts": 1} for k, r in found.items() if r is not None}
-            self._keep([(by_key[k].request, r) for k, r in new.items()])
-            for k, response in new.items():
+        def take(found: Mapping[str, dict[str, Any]]) -> None:
+            self._keep([(by_key[k].request, r) for k, r in found.items()])
+            for k, response in found.items():
                 responses[k] = calls.without_bodies(response)
                 self._count(by_key[k], response)
-
-        def read(raws: Mapping[str, str]) -> None:
-            take({
-                k: replies.read(self._scrubbed(raw), live, by_key[k].question, panel,
-                                by_key[k].sent)
-                for k, raw in raws.items()
-            })  # fmt: skip
 
         client = self._client or openai.OpenAI(
             api_key=self._secret, base_url=live.base_url or PROVIDER, max_retries=live.retries,
             timeout=live.timeout_s,
         )  # fmt: skip
-        batches = Batches(
-            client, live, self._memory(),
-            tell=lambda done, total, states: shown.tell(min(done, len(jobs)), self.tally.usd),
-        )  # fmt: skip
         try:
-            outcome = batches.ask(
-                [(job.key, job.sent) for job in jobs], read,
-                most_usd=lambda key: by_key[key].hold.most,
+            whys, notes = deferred.ask(
+                jobs, live, panel, client, self._memory(), take=take, scrubbed=self._scrubbed,
                 left_usd=live.budget_usd - self._budget.spent - self._budget.lost,
+                tell=lambda done: shown.tell(done, self.tally.usd),
             )  # fmt: skip
         finally:
             if self._client is None:
                 client.close()
-        take({
-            k: replies.declined(fault.code, live, by_key[k].sent, self._scrubbed(fault.raw))
-            for k, fault in outcome.faults.items() if fault.code in replies.REFUSALS
-        })  # fmt: skip
-        self.tally.notes += outcome.notes
-        for job in jobs:
-            if job.key not in responses:
-                fault = outcome.faults.get(job.key)
-                why = fault.why if fault else "NotACompletion"
-                responses[job.key] = {"text": "", "status": "failed", "why": why}
-                failed[why] += 1
+        self.tally.notes += notes
+        for key, why in whys.items():
+            responses[key] = {"text": "", "status": "failed", "why": why}
+            failed[why] += 1
 
     def _memory(self) -> Path:
         """Return where the batches under way are remembered, beside the record."""
         return self._record.path.with_suffix(".batches.json")
 
     async def _asked(
-        self, jobs: list[_Job], panel: Panel, responses: dict[str, Any], failed: Counter[str]
+        self, jobs: list[Job], panel: Panel, responses: dict[str, Any], failed: Counter[str]
     ) -> flight.Ended:
         live = self._live
         client = self._client or _client(live, self._secret)
         writer = flight.Writer(self._keep)
 
-        async def send(job: _Job) -> bool:
+        async def send(job: Job) -> bool:
             try:
                 response = await self._call(client, job, panel)
             finally:
@@ -283,7 +256,7 @@ class Endpoint:
                 "were paid for are lost. Nothing more was sent."
             ) from None
 
-    async def _call(self, client: Any, job: _Job, panel: Panel) -> dict[str, Any] | replies.Failed:
+    async def _call(self, client: Any, job: Job, panel: Panel) -> dict[str, Any] | replies.Failed:
         """Return the response to one call, or its failure; raise what every call would meet."""
         begun, tries, hold = time.monotonic(), 0, job.hold
         flight.HOLD.set(hold)
@@ -315,7 +288,7 @@ class Endpoint:
         return replies.Failed("NotACompletion")
 
     async def _attempted(
-        self, client: Any, job: _Job
+        self, client: Any, job: Job
     ) -> tuple[Any, JudgeError | replies.Failed | str | None]:
         """Return a reply; or what the SDK's error means, which is not passed on: it has the key.
 
@@ -345,7 +318,7 @@ class Endpoint:
                 return None, fault
             return self._scrubbed(getattr(getattr(error, "response", None), "text", "")), fault
 
-    def _count(self, job: _Job, response: Mapping[str, Any]) -> None:
+    def _count(self, job: Job, response: Mapping[str, Any]) -> None:
         cost = prices.usd(self._price, response)
         self._budget.pay(job.key, cost)
         self.tally.usd += cost

@@ -31,6 +31,7 @@ from cqa_helpers import (
     declared,
     figures,
     paths,
+    planlock,
     provenance,
     results,
     standing,
@@ -81,7 +82,8 @@ figures.show_table(declared.as_rows(compared, params))
 # %% [markdown]
 # ## What blind raters saw
 #
-# The key is opened once, for these ratings and under this plan; changed terms are refused.
+# The key is opened once, for these ratings and under the plan that was locked; changed terms are
+# refused. Before that a funded study's analysis sees shuffled names only.
 
 # %%
 #| label: tbl-blind
@@ -91,14 +93,21 @@ blind = None
 if returned is None:
     print("This profile has no blind test." if params.blind is None else "No ratings yet.")
 else:
-    ratings, raters = declared.rated(returned, blinding.open_key(params, run, returned), params)
-    blind = {
-        "n_ratings": int(ratings["value"].count()),
-        "n_raters": int(ratings["rater_id"].nunique()),
-        "n_passages": int(ratings["passage_id"].nunique()),
-        "judges": raters,
-    }
+    gate = planlock.opened(params, run, returned)
+    ratings, raters = declared.rated(returned, gate.key, params)
     figures.show_table(declared.rated_rows(raters, params))
+    if gate.shuffled:
+        print(
+            "The key is sealed. The names above are shuffled and mean nothing: they show that the "
+            "analysis runs. `cqa plan lock`, `cqa plan freeze` and `cqa unblind` come first."
+        )
+    else:
+        blind = {
+            "n_ratings": int(ratings["value"].count()),
+            "n_raters": int(ratings["rater_id"].nunique()),
+            "n_passages": int(ratings["passage_id"].nunique()),
+            "judges": raters,
+        }
 
 # %% [markdown]
 # ## The decision table

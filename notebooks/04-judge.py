@@ -138,12 +138,12 @@ _ = figures.forest(
 
 # %%
 #| label: tbl-judges
-#| tbl-cap: "All judges on the same questions, with 95 % intervals. κ: against a single expert, chance pooled, and chance within each dimension. AUC: how well the probability ranks the experts' majority, mean over dimensions. ρ of works: rank correlation of works' mean verdicts with those of all experts but one. Raw: share of pairs that agree. Yes: share of yes. No answer: what has no verdict, of all that was asked; counted, never scored. A column that nobody fills is left out."
+#| tbl-cap: "All judges on the same questions, with 95 % intervals. κ: against a single expert, chance pooled, and chance within each dimension. AUC: how well the probability ranks the experts' majority, mean over dimensions. ρ of works: rank correlation of works' mean verdicts with those of all experts but one. No answer: what has no verdict, of all that was asked; counted, never scored. A column that nobody fills is left out."
 figures.show_table(standing.as_rows(found, order, params))
 
 # %%
 #| label: tbl-costs
-#| tbl-cap: "What each judge gave and took. Unparsed: an answer without a readable verdict. Absent: no answer on record. Brier and ECE: how far probabilities lie from the experts' majority, 0 at best; ECE is too high where judgments are few. Seconds and USD of 1,000 verdicts, as they were when the answers were given, one after the other; seconds of a local model are those of its batches. A column that nobody fills is left out."
+#| tbl-cap: "What each judge gave and took. Yes: share of yes. Raw: share of pairs with a single expert that agree. Unparsed: an answer without a readable verdict. Absent: no answer on record. Brier and ECE: how far probabilities lie from the experts' majority, 0 at best; ECE is too high where judgments are few. Seconds and USD of 1,000 verdicts, as they were when the answers were given, one after the other; seconds of a local model are those of its batches. A column that nobody fills is left out."
 figures.show_table(standing.as_costs(found, sitting.cost, order, params))
 
 # %%

@@ -224,8 +224,6 @@ def as_rows(
                 "κ, within": tuple(e["kappa_within"]),
                 "AUC": None if e["auc"] is None else tuple(e["auc"]),
                 "ρ of works": tuple(e["spearman_rest"]),
-                "Raw": e["raw"],
-                "Yes": e["yes_rate"],
                 "No answer": f"{silent(e):.1%}" if silent(e) else "0",
             }
         )
@@ -239,6 +237,7 @@ def as_costs(
     params: Params | None = None,
 ) -> pd.DataFrame:
     """Return counts, calibration and price of judges; a column nobody fills is left out."""
+    shown = [name for name in SILENT if any(found[j][name] for j in judge_ids)]
     rows = []
     for judge in judge_ids:
         e, cost = found[judge], costs.get(judge)
@@ -246,7 +245,9 @@ def as_costs(
             {
                 "Judge": name_of(judge, params),
                 "Verdicts": e["n"],
-                **{name.capitalize(): e[name] for name in SILENT},
+                "Yes": e["yes_rate"],
+                "Raw": e["raw"],
+                **{name.capitalize(): e[name] for name in shown},
                 "Brier": None if e["brier"] is None else tuple(e["brier"]),
                 "ECE": None if e["ece"] is None else tuple(e["ece"]),
                 "s / 1,000": None if cost is None else cost.seconds,

@@ -16,7 +16,7 @@ PUDDINGS = [
     (3, 6, 13, 18, 10), (4, 6, 14, 19, 18), (5, 6, 11, 21, 12),
 ]  # fmt: skip
 # How often each journal (row) was cited by each: Biometrika, Communications in Statistics, JASA,
-# JRSS-B (Stigler 1994; Agresti 2002, page 448).
+# JRSS-B (Stigler 1994; Agresti 2002, page 448; recalled, not looked up: R's glm is the judge).
 CITATIONS = np.array(
     [[714, 730, 498, 221], [33, 425, 68, 17], [320, 813, 1072, 142], [284, 276, 325, 188]]
 )
@@ -39,7 +39,7 @@ def test_puddings_have_the_published_worths_and_ties() -> None:
 
 
 def test_journals_have_the_published_strengths_without_ties() -> None:
-    """Turner and Firth 2012, section 2.1, against Biometrika."""
+    """Turner and Firth 2012, section 2.1, against Biometrika; figures recalled, not looked up."""
     pairs = list(combinations(range(4), 2))
     counts = [(CITATIONS[i, j], CITATIONS[j, i], 0) for i, j in pairs]
     found = davidson.fit(counts, pairs)

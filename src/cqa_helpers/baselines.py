@@ -95,7 +95,7 @@ def _majority(known: Mapping[str, Passage], rows: Sequence[Verdict], _: int) -> 
 
 
 def _longest(known: Mapping[str, Passage], rows: Sequence[Verdict], _: int) -> Answer:
-    lengths = {p.id: _length(p) for p in known.values() if p.text}
+    lengths = {p.id: size(p) for p in known.values() if p.text}
     by_language: dict[str, list[int]] = defaultdict(list)
     for item, length in lengths.items():
         by_language[known[item].language].append(length)
@@ -110,10 +110,10 @@ def _longest(known: Mapping[str, Passage], rows: Sequence[Verdict], _: int) -> A
     return answer
 
 
-def _length(passage: Passage) -> int:
-    """Words, or characters in a language that is written without spaces."""
-    words = (passage.text or "").split()
-    return sum(map(len, words)) if passage.language.startswith(("zh", "ja")) else len(words)
+def size(passage: Passage) -> int:
+    """Return the words of a passage, or characters in a language written without spaces."""
+    found = (passage.text or "").split()
+    return sum(map(len, found)) if passage.language.startswith(("zh", "ja")) else len(found)
 
 
 def _shuffled(known: Mapping[str, Passage], rows: Sequence[Verdict], seed: int) -> Answer:

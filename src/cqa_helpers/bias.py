@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cqa_helpers import slopes
+from cqa_helpers import baselines, slopes
 from cqa_helpers.agreement import Floats, Interval, Seed, limited
 from cqa_helpers.pairing import CELL, Clusters, ok_rows, pairs
 from cqa_helpers.panels import estimates
@@ -100,7 +100,7 @@ def features(passages: Iterable[Passage]) -> pd.DataFrame:
         if not (words := text.split()):
             continue
         size = sum(map(len, words))
-        n = size if p.language.startswith(("zh", "ja")) else len(words)
+        n = baselines.size(p)
         spoken = sum(map(len, "".join(map("".join, _SPEECH.findall(text))).split()))
         sentences = max(1, len(_SENTENCE.findall(text)))
         rows.append((p.id, p.language, np.log(n), np.log(n / sentences), spoken / size))

@@ -21,9 +21,9 @@ from cqa_helpers.records import Passage, Verdict
 from cqa_helpers.taxonomy import load as load_taxonomy
 
 __all__ = [
-    "Base", "Member", "ask", "ask_base", "at_full_size", "base_judge", "cells", "gaps", "judge",
-    "judge_id", "live_panel", "panel", "parameters", "planned", "record", "schedule", "taught",
-    "train", "worn",
+    "Base", "Member", "ask", "ask_base", "at_full_size", "base_judge", "cells", "gaps",
+    "is_trained", "judge", "judge_id", "live_panel", "panel", "parameters", "planned", "record",
+    "schedule", "taught", "train", "worn",
 ]  # fmt: skip
 
 # Seeds of a second and later draw lie far from those of the first.
@@ -137,6 +137,11 @@ def worn(member: Member, base: Base, run_dir: Path) -> Iterator[models.LocalMode
         finetuning.without(tuned, base.local())
 
 
+def is_trained(member: Member, run_dir: Path) -> bool:
+    """Whether a member's adapter is finished."""
+    return (Path(run_dir) / "adapters" / member.name / "training.json").is_file()
+
+
 def judge(
     member: Member,
     base: Base,
@@ -154,7 +159,7 @@ def judge(
         It has no finished adapter.
     """
     folder = Path(run_dir) / "adapters" / member.name
-    if not (folder / "training.json").is_file():
+    if not is_trained(member, run_dir):
         raise finetuning.TuningError(
             f"{folder} holds no finished adapter: run notebook 02-fine-tune for arm "
             f"{member.arm!r}, size {member.n} first."

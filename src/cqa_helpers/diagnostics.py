@@ -36,10 +36,7 @@ def of_judges(
     """
     experts = experts_of(table)
     manner = bias.features(material.test())
-    options: dict[str, Any] = {
-        "clusters": clusters, "n_boot": params.study.n_boot, "seed": params.seed,
-        "level": params.study.level,
-    }  # fmt: skip
+    options = _options(params, clusters)
     found: dict[str, dict[str, Any]] = {}
     colleague: tuple[int, dict[str, Interval]] = (0, {})
     for judge in judge_ids:
@@ -89,10 +86,7 @@ def asked_again(
     table: pd.DataFrame, sitting: Sitting, params: Params, clusters: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return how far each judge asked with a change differs from itself, by change and judge."""
-    options: dict[str, Any] = {
-        "clusters": clusters, "n_boot": params.study.n_boot, "seed": params.seed,
-        "level": params.study.level,
-    }  # fmt: skip
+    options = _options(params, clusters)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for change, rows in sitting.again.items():
         changed = to_table(rows)
@@ -154,6 +148,13 @@ def consistency_rows(
     ]  # fmt: skip
     table = pd.DataFrame(rows)
     return table.drop(columns=[c for c in table.columns if table[c].isna().all()])
+
+
+def _options(params: Params, clusters: Mapping[str, str]) -> dict[str, Any]:
+    plan = params.study
+    return {
+        "clusters": clusters, "n_boot": plan.n_boot, "seed": params.seed, "level": plan.level,
+    }  # fmt: skip
 
 
 def _known(value: Any) -> bool:

@@ -26,9 +26,9 @@ class Sitting:
 
     ``rows`` are everyone's verdicts. ``again`` holds, by change, the verdicts of who was asked
     once more with a change that should not matter. ``cost`` is of 1,000 verdicts, by judge, as
-    far as it is known. ``failed`` counts verdicts of live judges that did not come; ``absent``
-    names models that are planned and not trained yet; ``said`` tells what could not be asked.
-    ``usd`` is what all calls of live judges have cost, over all runs.
+    far as it is known. ``failed`` counts verdicts of live judges that did not come, checks among
+    them; ``absent`` names models that are planned and not trained yet; ``said`` tells what could
+    not be asked. ``usd`` is what all calls of live judges have cost, over all runs.
     """
 
     rows: list[Verdict]
@@ -66,6 +66,9 @@ def hold(params: Params, material: Corpus, run_dir: Path, record: CallRecord) ->
     if params.judging.checks:
         for change, rows in _once_more(params, held_out, run_dir, record, endpoints, sitting):
             sitting.again.setdefault(change, []).extend(rows)
+    sitting.usd = sum(e.tally.usd + e.tally.usd_recorded for e in endpoints.values())
+    answers = [*sitting.rows, *(v for rows in sitting.again.values() for v in rows)]
+    sitting.failed = sum(v.judge_id in endpoints and v.status == "failed" for v in answers)
     return sitting
 
 
@@ -81,14 +84,14 @@ def _models(
 ) -> None:  # fmt: skip
     """Let the local models judge: untuned bases, and every arm at its full size."""
     spent: dict[str, float] = {}
-    members = [m for m in cohort.planned(params) if m.plain and cohort.at_full_size(m, params)]
+    members = _full(params)
     made: list[Verdict] = []
     for lineage in sorted({m.lineage for m in members}):
         assert params.models is not None
         base = Base(params.models, lineage)
         made += cohort.ask_base(base, params, held_out, record, lineage, spent=spent)
         for member in (m for m in members if m.lineage == lineage):
-            if _is_trained(member, run_dir):
+            if cohort.is_trained(member, run_dir):
                 made += cohort.ask(member, base, params, held_out, run_dir, record, spent=spent)
             else:
                 sitting.absent.append(member.name)
@@ -126,8 +129,6 @@ def _ask_live(
             made += judge.ask(asked, put, repeat=repeat)
     finally:
         print(judge.tally.said())
-    sitting.usd += judge.tally.usd + judge.tally.usd_recorded
-    sitting.failed += sum(v.status == "failed" for v in made)
     sitting.rows += made
     assert params.judging.prices is not None
     price = params.judging.prices.usd_per_million_tokens[live.model]
@@ -178,9 +179,8 @@ def _who(
             base = Base(params.models)
             seed = params.tuning.seeds[0]
             return cohort.base_judge(base, params, record, seed=seed), cohort.panel(params)
-        for member in cohort.planned(params):
-            whole = member.plain and cohort.at_full_size(member, params)
-            if whole and cohort.judge_id(member) == name and _is_trained(member, run_dir):
+        for member in _full(params):
+            if cohort.judge_id(member) == name and cohort.is_trained(member, run_dir):
                 base = Base(params.models, member.lineage)
                 judge = cohort.judge(member, base, params, run_dir, record)
                 return judge, cohort.panel(params, member.arm)
@@ -190,5 +190,6 @@ def _who(
     )
 
 
-def _is_trained(member: Member, run_dir: Path) -> bool:
-    return (Path(run_dir) / "adapters" / member.name / "training.json").is_file()
+def _full(params: Params) -> list[Member]:
+    """Return the models of the main comparison that have all their arm's annotations."""
+    return [m for m in cohort.planned(params) if m.plain and cohort.at_full_size(m, params)]

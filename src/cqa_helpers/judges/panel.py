@@ -102,7 +102,7 @@ def rows(
                 response.get("probabilities", {}).get(answer.dimension)
                 if answer.status == "ok" else None
             ),
-            reason=_whole(answer.reason if answer.status == "ok" else _short(answer.reason)),
+            reason=storable(answer.reason if answer.status == "ok" else _short(answer.reason)),
             status=answer.status,
             meta=common if answer.status == "ok" else {**common, "why": why},
         )
@@ -110,9 +110,9 @@ def rows(
     ]  # fmt: skip
 
 
-def _whole(text: str) -> str:
+def storable(text: str) -> str:
     """Return a text without half characters, which an answer may hold and no file can."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _short(text: str) -> str:

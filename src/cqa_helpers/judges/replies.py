@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cqa_helpers.judges import structured, tokens
-from cqa_helpers.judges.panel import CHARACTERS_A_TOKEN, JudgeError, Panel
+from cqa_helpers.judges.panel import CHARACTERS_A_TOKEN, JudgeError, Panel, storable
 from cqa_helpers.prompts import Question
 from cqa_helpers.sections import Live, Price
 
@@ -108,7 +108,7 @@ def read(
     counted = _counted(reply.get("usage"))
     filtered = ended == "content_filter"
     response: dict[str, Any] = {
-        "text": _storable(refusal or content),
+        "text": storable(refusal or content),
         "status": "refused" if refusal or filtered else "answered",
         "finish_reason": ended if isinstance(ended, str) else None,
         "model": reply["model"] if isinstance(reply.get("model"), str) else live.model,
@@ -117,7 +117,7 @@ def read(
         "output_tokens": counted[1] if counted else live.max_tokens,
         "at": now(),
         "sent": dict(sent),
-        "raw": _storable(raw),
+        "raw": storable(raw),
     }
     if response["status"] == "refused":
         response["why"] = "content_filter" if filtered else "refusal"
@@ -133,7 +133,7 @@ def declined(code: str, live: Live, sent: Mapping[str, Any], raw: str) -> dict[s
     return {
         "text": "", "status": "refused", "why": code, "finish_reason": None, "model": live.model,
         "max_tokens": live.max_tokens, "input_tokens": 0, "output_tokens": 0, "at": now(),
-        "sent": dict(sent), "raw": _storable(raw),
+        "sent": dict(sent), "raw": storable(raw),
     }  # fmt: skip
 
 
@@ -185,11 +185,6 @@ def _probabilities(
     found = {d: tokens.probability(listed, text, at, panel.words()) for d, at in starts.items()}
     known = {d: round(p, 6) for d, p in found.items() if p is not None}
     return {"probabilities": known} if known else {}
-
-
-def _storable(text: str) -> str:
-    """Return a text that UTF-8 can hold: a lone half of a surrogate pair becomes a mark."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _plain(code: object) -> str:

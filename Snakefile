@@ -43,6 +43,19 @@ def unanswered():
     return f"{failed} failed, {done.stat().st_mtime_ns}" if failed else ""
 
 
+# Blind tests are simulated beforehand, once: no change elsewhere makes that run again.
+SIMULATION = PARAMS.blind.simulation if PARAMS.blind else None
+
+
+def returned():
+    """Return what makes 05 run again in a funded study: ratings came back, or were unblinded."""
+    if PARAMS.status != "funded-study":
+        return ""
+    files = [Path("data/ratings/ratings.jsonl")]
+    files += [Path(f"{RUN}/blind/{n}.json") for n in ("plan.lock", "frozen", "unblinded")]
+    return ", ".join(f"{f.name} {f.stat().st_mtime_ns}" for f in files if f.is_file())
+
+
 rule all:
     input:
         f"{RUN}/report/index.html",
@@ -150,16 +163,41 @@ rule judge:
         f"{EXECUTE} 04-judge"
 
 
+rule simulate:
+    input:
+        [
+            f"src/cqa_helpers/{name}.py"
+            for name in ("blindtest", "effects", "ordinal", "study", "rehearsal/studies")
+        ],
+    output:
+        f"{RUN}/simulation.json",
+    params:
+        hash=run_params.fingerprint(
+            [PARAMS.model_dump(mode="json")[name] for name in ("blind", "study", "seed")]
+        ),
+        file=str(PARAMS_FILE),
+    threads: 2
+    benchmark:
+        f"{RUN}/timings/simulation.tsv"
+    message:
+        "simulate: blind tests with planted effects, and what they would conclude"
+    shell:
+        "python -m cqa_helpers.rehearsal.studies --params {params.file} --out {output}"
+        " --processes {threads}"
+
+
 rule blind:
     input:
         "notebooks/05-blind-analysis.py",
         f"{RUN}/results/04-judge.json",
         f"{RUN}/verdicts.parquet",
+        [f"{RUN}/simulation.json"] if SIMULATION else [],
     output:
         f"{RUN}/notebooks/05-blind-analysis.ipynb",
         f"{RUN}/results/05-blind-analysis.json",
     params:
         hash=PARAMS.fingerprint("05-blind-analysis"),
+        returned=returned(),
     benchmark:
         f"{RUN}/timings/05-blind-analysis.tsv"
     message:

@@ -22,6 +22,8 @@ params_file = "params/rehearsal.yaml"  # one YAML is one run
 run_dir = "runs/rehearsal"  # where outputs go, from the repository root
 
 # %%
+import json
+
 import pandas as pd
 from IPython.display import Markdown, display
 
@@ -208,20 +210,31 @@ else:
 # %% [markdown]
 # ## Sealing the blind test
 #
-# Raters will see diagnoses under codes. The key is sealed here, before a rating exists.
+# Raters will see diagnoses under codes, dealt by a balanced design: who rates which passage, under
+# which label a judge stands, and who comes early are counterbalanced. What signs a judge (its
+# name, "as an AI", bullets) is struck and counted. The key is sealed here, before a rating exists.
 
 # %%
 sealed = None
 if params.blind is not None:
+    names = {standing.name_of(j, params) for j in params.blind.judges}
+    names |= {live.model for live in params.judging.live}
     folder = blinding.seal(
         params,
         run,
         rows,
         held_out,
         cohort.panel(params).dialect.words if params.models else {0: "no", 1: "yes"},
+        blinding.dealt(params, sorted(names)),
     )
-    sealed = (folder / "seal.json").read_text()
-    print(sealed)
+    sealed = json.loads((folder / "seal.json").read_text())
+    print(
+        f"{sealed['n_packets']} sheets for {sealed['n_raters']} raters, {sealed['n_diagnoses']} "
+        f"diagnoses; commitment to the key {sealed['key']}"
+    )
+    print(f"`cqa form rate {params.profile} --out FOLDER` makes each rater's file.")
+else:
+    print("This profile has no blind test.")
 
 # %%
 _ = results.save(
@@ -237,6 +250,7 @@ _ = results.save(
         "usd": sitting.usd,
         "failed": sitting.failed,
         "flagged": flagged,
+        "sealed": sealed,
         "n_items": len(held_out),
         "absent": sitting.absent,
         "provenance": provenance.block(

@@ -26,15 +26,22 @@ run_dir = "runs/rehearsal"  # where outputs go, from the repository root
 import pandas as pd
 
 from cqa_helpers import (
+    anchor,
     blinding,
+    blindtest,
+    blindwords,
     corpus,
     declared,
     figures,
     paths,
     planlock,
+    power,
     provenance,
+    ratercheck,
     results,
+    scores,
     standing,
+    taxonomy,
 )
 from cqa_helpers import params as run_params
 
@@ -86,28 +93,164 @@ figures.show_table(declared.as_rows(compared, params))
 # refused. Before that a funded study's analysis sees shuffled names only.
 
 # %%
-#| label: tbl-blind
-#| tbl-cap: "Ratings of unsigned diagnoses, 1 to 5: mean by judge, and the difference from the reference with each rater's severity taken out (95 % interval, passages and raters resampled)."
 returned = corpus.ratings(params, run)
-blind = None
+scored, sealed, blind = None, True, None
 if returned is None:
     print("This profile has no blind test." if params.blind is None else "No ratings yet.")
 else:
     gate = planlock.opened(params, run, returned)
-    ratings, raters = declared.rated(returned, gate.key, params)
-    figures.show_table(declared.rated_rows(raters, params))
-    if gate.shuffled:
+    sealed = gate.shuffled
+    scored = scores.read(returned, gate.key, taxonomy.load(params.blind.taxonomy))
+    rated = blindtest.analyse(scored, params.blind, plan, params.seed)
+    print(f"{scored['value'].count():,} answers of {scored['rater'].nunique()} raters")
+    if sealed:
         print(
-            "The key is sealed. The names above are shuffled and mean nothing: they show that the "
+            "The key is sealed. The names below are shuffled and mean nothing: they show that the "
             "analysis runs. `cqa plan lock`, `cqa plan freeze` and `cqa unblind` come first."
         )
     else:
+        print(blindwords.sentence(rated, params))
+
+# %%
+#| label: fig-blind
+#| fig-cap: "Blind ratings on the primary criterion: each judge minus the reference, in log-odds of a higher rating; 95 % intervals of the ordinal mixed model with raters, passages, and both by judge, as random effects."
+if scored is not None:
+    beside = [j for j in rated.means if j != plan.reference]
+    rows = pd.DataFrame(
+        [
+            {
+                "label": standing.name_of(j, params),
+                "role": figures.role_of(j, plan.reference, params.judging.recorded),
+                **rated.contrast(j, plan.reference).log_odds.as_dict(),
+            }
+            for j in beside
+        ]
+    )
+    _ = figures.forest(
+        rows,
+        title="Names are shuffled: the key is sealed"
+        if sealed
+        else blindwords.headline(rated, params),
+        subtitle=f"{rated.n_raters} {blindwords.raters_of(params)}, {rated.n_passages} passages",
+        xlabel="log-odds of a higher rating, minus the reference",
+        lines={0.0: standing.name_of(plan.reference, params), -params.blind.margin: "margin"},
+    )
+
+# %%
+#| label: tbl-blind
+#| tbl-cap: "Ratings of unsigned diagnoses on the primary criterion, 1 to 5, and each judge minus the reference: in log-odds by the ordinal mixed model (primary), in points by the linear mixed model, and in points with passages and raters resampled; strength from the rankings (Bradley-Terry with ties, sum zero). 95 % intervals. The outcome is that of the primary model and the declared margin."
+if scored is not None:
+    figures.show_table(blindwords.as_rows(rated, params))
+
+# %%
+if scored is not None:
+    print(rated.agreement)
+    print(f"Random effects, log-odds: {rated.models[rated.criterion].sds}")
+    for warning in rated.models[rated.criterion].warnings:
+        print(warning)
+
+# %%
+#| label: tbl-secondary
+#| tbl-cap: "The secondary tests of the blind test, declared beforehand and corrected together by Holm's procedure: differences in log-odds, for the ranking in log strength."
+if scored is not None:
+    figures.show_table(blindwords.secondary_rows(rated, params))
+
+# %% [markdown]
+# ## Were the raters up to it?
+#
+# A rater who misses that a diagnosis speaks of another passage, or who marks the same sheet
+# otherwise the second time, has not told us much. Nobody is left out of the primary analysis for
+# it; what would change without them is shown.
+
+# %%
+#| label: tbl-blind-raters
+#| tbl-cap: "Who rated, and how. Severity: by how many points others rated the same diagnoses higher. Repeats the same: share of marks that are equal on a sheet that came again. Attention passed: sheets on which the diagnosis of another passage was noticed."
+if scored is not None:
+    checked = ratercheck.check(scored, params.blind, plan, params.seed)
+    figures.show_table(blindwords.rater_rows(checked))
+
+# %%
+#| label: tbl-effects
+#| tbl-cap: "What order and length are worth, in log-odds of a higher rating, each added to the primary model."
+if scored is not None:
+    figures.show_table(blindwords.effect_rows(checked))
+
+# %%
+#| label: tbl-robust
+#| tbl-cap: "Does anything change the conclusion? The primary contrast, candidate minus reference in log-odds, without each rater, with exclusions, and at equal position, label and length."
+if scored is not None:
+    figures.show_table(blindwords.change_rows(checked))
+    robust = blindwords.steadiness(checked, rated.conclusion.outcome, params)
+    print(robust)
+    if not sealed:
         blind = {
-            "n_ratings": int(ratings["value"].count()),
-            "n_raters": int(ratings["rater_id"].nunique()),
-            "n_passages": int(ratings["passage_id"].nunique()),
-            "judges": raters,
+            "sentence": blindwords.sentence(rated, params),
+            "robust": f"{robust}.",
+            **rated._asdict(),
+            "raters": checked,
         }
+
+# %% [markdown]
+# ## How often would this design be right?
+#
+# Studies with planted effects, simulated under the declared design before a rating exists and
+# analysed as this one.
+
+# %%
+#| label: tbl-simulation
+#| tbl-cap: "Simulated studies under the declared design, by planted effect (candidate minus reference, log-odds): share of each conclusion, and of intervals that hold what was planted."
+simulation = None
+if params.blind is not None and params.blind.simulation is not None:
+    from cqa_helpers.rehearsal import studies
+
+    made = run / "simulation.json"
+    if made.is_file() and studies.read(made).fingerprint == studies.fingerprint(params):
+        simulation = studies.read(made)
+        figures.show_table(studies.as_rows(simulation))
+        print(studies.headline(simulation))
+    else:
+        print("Not simulated for these params yet. In a terminal, some minutes on two cores:")
+        print(f"python -m cqa_helpers.rehearsal.studies --params {params_file} --out {made}")
+
+# %%
+#| label: fig-power
+#| fig-cap: "Smallest difference on the primary criterion that a two-sided test finds four times in five, by raters and passages, for the declared standard deviations; the ring is the declared design."
+if params.blind is not None and params.blind.simulation is not None:
+    n_seeds = len(params.tuning.seeds) if params.tuning else 1
+    _ = power.figure(power.detectable(params.blind, plan.level, n_seeds), params.blind.margin)
+
+# %% [markdown]
+# ## Each expert as a blind rater
+#
+# On public data nobody rated diagnoses. But each expert judged the same passages without knowing
+# of any model: how well a judge agrees with that expert, beyond chance, is that expert's mark.
+
+# %%
+#| label: tbl-anchor
+#| tbl-cap: "Experts as blind raters of recorded judges. Beyond chance: share of tests on which a judge agrees with an expert beyond what both one's rates of yes give. Differences to the reference by the linear mixed model, with passages and experts resampled, and in log-odds of a higher mark (marks are fifths). 95 % intervals."
+anchored, experts_say = None, None
+if params.corpus.source == "ttcw":
+    anchored = anchor.anchor(table, params)
+    figures.show_table(anchor.as_rows(anchored, params))
+    with_text = {p.id for p in material.test() if p.text}
+    fewer = anchor.anchor(table[table["item_id"].isin(with_text)], params)
+    experts_say = {
+        "sentence": anchor.headline(anchored, params) + ".",
+        **anchored._asdict(),
+        "text_only": {"sentence": anchor.headline(fewer, params) + ".", **fewer._asdict()},
+    }
+    print(experts_say["sentence"])
+    print(f"On the {len(with_text)} passages with text:", experts_say["text_only"]["sentence"])
+else:
+    print("Only where experts judged and no rater did: see profile ttcw.")
+
+# %%
+#| label: tbl-anchor-experts
+#| tbl-cap: "The same with each expert as the only rater: judge minus reference, passages resampled; no entry where an expert judged too few passages to say."
+if anchored is not None:
+    reading = [j for j in anchored.judges if j not in params.judging.baselines]
+    few = sorted(reading, key=lambda j: -anchored.judges[j].own.value)[:4]
+    figures.show_table(anchor.by_expert_rows(anchored, few, params))
 
 # %% [markdown]
 # ## The decision table
@@ -117,7 +260,9 @@ else:
 # %%
 #| label: tbl-decision
 #| tbl-cap: "What each outcome was declared to mean, and the row that holds in this run."
-decision = declared.decision(table, compared, params)
+decision = declared.decision(
+    table, compared, params, None if blind is None else rated.conclusion.outcome
+)
 figures.show_table(declared.decision_rows(decision))
 
 # %%
@@ -172,6 +317,8 @@ _ = results.save(
     {
         **declared.results(compared, decision, params),
         "blind": blind,
+        "simulation": None if simulation is None else simulation.model_dump(mode="json"),
+        "anchor": experts_say,
         "recovery": recovery,
         "provenance": provenance.block(params, "05-blind-analysis", watch, corpus.files(run)),
     },

@@ -70,7 +70,15 @@ CELLS: dict[str, dict[str, str]] = {
     "05-blind-analysis": {
         "fig-primary": "Tuned minus reference",
         "tbl-primary": "The declared test for every judge",
-        "tbl-blind": "Strength among blind raters",
+        "fig-blind": "Raters prefer the tuned judge",
+        "tbl-blind": "Each judge in raters' eyes",
+        "tbl-secondary": "The secondary tests",
+        "tbl-blind-raters": "Who rated, and how",
+        "tbl-robust": "What would change the conclusion",
+        "tbl-simulation": "Studies simulated beforehand",
+        "fig-power": "The smallest difference to be found",
+        "tbl-anchor": "Experts as blind raters",
+        "tbl-anchor-experts": "One expert at a time",
         "tbl-decision": "Outcomes and what they were declared to mean",
         "tbl-recovery": "What was planted and what was found",
     },
@@ -163,7 +171,15 @@ def results(settings: params.Params) -> dict[str, Any]:
                 "conclusion": "Expert judgment was transferred.",
                 "share_of_seeds": 1.0,
             },
-            "blind": {"strength": {"tuned": interval(0.2, -0.1, 0.5)}},
+            "blind": {
+                "sentence": "Raters rate the tuned judge above the reference.",
+                "agreement": "Both cross-checks reach the same outcome.",
+                "robust": "Nothing that was left out changes it.",
+            },
+            "anchor": {
+                "sentence": "Another expert lies above the reference.",
+                "text_only": {"sentence": "On these stories nobody does."},
+            },
         },
     }
     chosen: dict[str, Any] = {}

@@ -54,7 +54,9 @@ def params(small_params: Maker) -> Params:
 
 
 def seal(params: Params, run: Path, **changes: Any) -> Path:
-    known: dict[str, Any] = {"verdicts": verdicts(), "passages": PASSAGES, "words": WORDS}
+    known: dict[str, Any] = {
+        "verdicts": verdicts(), "passages": PASSAGES, "words": WORDS, "sheets": Sheets(),
+    }  # fmt: skip
     return blinding.seal(params, run, **known | changes)
 
 
@@ -192,7 +194,10 @@ NAMES = st.lists(
 def test_no_name_of_a_judge_is_anywhere_in_the_packets(
     small_params: Maker, tmp_path: Path, names: list[str]
 ) -> None:
-    params = small_params(blind={"n_items": 4, "judges": names})
+    params = small_params(
+        blind={"n_items": 4, "judges": names, "control": None},
+        study={"candidate": names[0], "reference": names[1]},
+    )
     odd = {n for n in names if not n.isalpha() or not n.islower()}
     rows = [
         v.model_copy(update={"reason": f"I, {v.judge_id}, say: {v.reason}"})

@@ -177,3 +177,60 @@ def test_missing_ratings_are_left_out_and_no_pair_at_all_is_null() -> None:
         rows[(rows["judge_id"] == "reference") & (rows["rater_id"] == "r1")],
     ])  # fmt: skip
     assert contrasts.rating_contrast(apart, "tuned", "reference") == Interval(None, None, None)
+
+
+def gaps(seed: int, missing: float = 0.2, passages: int = 12, raters: int = 4) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    gap = rng.normal(0, 1, (passages, raters)) + rng.normal(0, 0.7, raters)
+    return np.where(rng.random(gap.shape) < missing, np.nan, gap)
+
+
+def plain_mean(gap: np.ndarray, passages: np.ndarray, raters: np.ndarray) -> float:
+    """Write out the rows and columns that were drawn, and take the mean of what is there."""
+    drawn = gap[np.ix_(passages, raters)]
+    return float(np.nanmean(drawn)) if not np.isnan(drawn).all() else np.nan
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2, 0.9])
+def test_resampled_means_are_those_of_the_rows_and_columns_written_out(missing: float) -> None:
+    gap = gaps(1, missing)
+    times = [agreement.resample(n, 300, seed) for seed, n in enumerate(gap.shape)]
+    found = contrasts.resampled_means(gap, *times)
+    slow = [
+        plain_mean(gap, np.repeat(np.arange(12), p), np.repeat(np.arange(4), r))
+        for p, r in zip(*times, strict=True)
+    ]
+    assert np.isnan(found).any() == (missing == 0.9)
+    assert found == pytest.approx(slow, abs=1e-12, nan_ok=True)
+
+
+def test_limits_are_those_of_a_plain_loop_that_draws_passages_and_raters() -> None:
+    rows = ratings(0.3, raters=5, n=15, seed=2)
+    rows.loc[::11, "value"] = np.nan
+    found = contrasts.rating_contrast(rows, "tuned", "reference", n_boot=20_000, seed=1)
+    centred = rows.assign(value=rows["value"] - rows.groupby("rater_id")["value"].transform("mean"))
+    wide = centred.pivot(index=["passage_id", "rater_id"], columns="judge_id", values="value")
+    gap = (wide["tuned"] - wide["reference"]).unstack("rater_id").to_numpy()
+    rng = np.random.default_rng(3)
+    slow = np.array(
+        [plain_mean(gap, rng.integers(0, 15, 15), rng.integers(0, 5, 5)) for _ in range(4000)]
+    )
+    assert found.value == pytest.approx(np.nanmean(gap))
+    # A percentile of 4,000 draws has a standard error of about .045 of their deviation here.
+    limits = np.quantile(slow, [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(limits, abs=0.2 * slow.std())
+
+
+@pytest.mark.parametrize("n_boot", [1, 999, 1000, 2001])
+def test_as_many_resamples_are_taken_as_were_asked_for(
+    n_boot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def counted(value: float, draws: np.ndarray, level: float) -> Interval:
+        taken.append(len(draws))
+        return agreement.interval(value, draws, level)
+
+    monkeypatch.setattr(contrasts, "interval", counted)
+    contrasts.rating_contrast(ratings(0.8), "tuned", "reference", n_boot=n_boot)
+    assert taken == [n_boot]

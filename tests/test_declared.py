@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from cqa_helpers import declared
-from cqa_helpers.blinding import BlindError, Diagnosis
 from cqa_helpers.params import Params
-from cqa_helpers.records import Verdict, to_table, write_jsonl
+from cqa_helpers.records import to_table
 from simulated_table import said, table_of, truth_of
 
 Maker = Callable[..., Params]
@@ -91,55 +89,6 @@ def test_the_figure_has_a_row_a_judge_and_the_seeds_of_those_that_have_several(
     assert declared.forest_rows(compared, small_params())["label"].iloc[0] == "tuned"
     assert {k: len(v) for k, v in declared.seed_dots(compared).items()} == {"tuned": 3}
     assert declared.headline(compared, small_params()).startswith("The tuned model ")
-
-
-def ratings(tmp_path: Path, codes: dict[str, int | None]) -> Path:
-    path = tmp_path / "ratings.jsonl"
-    write_jsonl(
-        path,
-        [
-            Verdict(
-                item_id=code, dimension="d", judge_id="r1", value=value, scale="1-5",
-                status="ok" if value is not None else "refused",
-            )
-            for code, value in codes.items()
-        ],
-    )  # fmt: skip
-    return path
-
-
-KEY = [
-    Diagnosis(code=f"{judge}{i}", judge_id=judge, passage_id=f"p{i}", repeat=0, values={})
-    for judge in ("tuned", "reference")
-    for i in range(3)
-]
-
-
-def test_ratings_are_given_to_the_judges_behind_their_codes(
-    small_params: Maker, tmp_path: Path
-) -> None:
-    given = {d.code: (5 if d.judge_id == "tuned" else 2) for d in KEY}
-    table, found = declared.rated(ratings(tmp_path, given), KEY, small_params())
-    assert list(found) == ["tuned", "reference"]
-    assert (found["tuned"].mean, found["tuned"].n) == (5.0, 3)
-    assert found["tuned"].minus_reference is not None
-    assert found["tuned"].minus_reference.value == pytest.approx(3)
-    assert found["reference"].minus_reference is None
-    assert len(table) == 6
-    assert list(declared.rated_rows(found)["Ratings"]) == [3, 3]
-
-
-def test_a_rating_not_given_is_not_counted_and_not_a_zero(
-    small_params: Maker, tmp_path: Path
-) -> None:
-    given: dict[str, int | None] = {d.code: 4 for d in KEY} | {"tuned0": None}
-    _, found = declared.rated(ratings(tmp_path, given), KEY, small_params())
-    assert (found["tuned"].mean, found["tuned"].n) == (4.0, 2)
-
-
-def test_a_rating_of_an_unknown_code_is_named(small_params: Maker, tmp_path: Path) -> None:
-    with pytest.raises(BlindError, match=r"1 code.s. that no packet has: zzz"):
-        declared.rated(ratings(tmp_path, {"zzz": 3}), KEY, small_params())
 
 
 def test_what_was_planted_is_found_beside_what_was_declared(small_params: Maker) -> None:

@@ -46,7 +46,7 @@ def test_the_resolved_copy_of_a_profile_is_the_same_run(name: str, tmp_path: Pat
     ("old", "new", "key", "said"),
     [
         ("n_boot: 2000", "nboot: 2000", "study.nboot", "unknown key; allowed: candidate, "),
-        ("n_raters: 4", "raters: 4", "corpus.people.raters", "allowed: n_experts, "),
+        ("n_experts: 3", "experts: 3", "corpus.people.experts", "allowed: n_experts, "),
         ("temperature: 1.0", "temperature: hot", "judging.temperature", "(given: 'hot')"),
         ("margin: 0.10", "margin: 1.5", "study.margin", "less than 1 (given: 1.5)"),
         ("lora_rank: 8", "lora_rank: 0", "tuning.lora_rank", "to 1 (given: 0)"),
@@ -117,6 +117,23 @@ def test_a_profile_without_models_runs_no_notebook_that_needs_them(small_params:
     assert small_params().notebooks() == NOTEBOOKS
     without = small_params(models=None, tuning=None, surprise=None)
     assert without.notebooks() == ("01-annotate-audit", "04-judge", "05-blind-analysis")
+
+
+@pytest.mark.parametrize(
+    ("blind", "said"),
+    [
+        ({"control": "gpt4"}, "control 'gpt4' is none of judges"),
+        ({"raters": ["r1", "r1"]}, "raters: r1 stands twice"),
+        ({"judges": ["base", "reference"]}, "blind.judges lacks tuned"),
+        ({"excluded": {"r9": ["p1"]}}, "excluded names r9"),
+        ({"raters_a_passage": 2, "sheets_a_rater": 2}, "one follows from the other"),
+    ],
+)
+def test_a_blind_test_that_cannot_be_is_refused_with_the_reason(
+    small_params: Maker, blind: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        small_params(blind=blind)
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,15 @@ def test_beating_a_reference_below_chance_shows_nothing() -> None:
     assert study.decision_table(BEATS, [0.2], FLAT, FLAT, tuned=UP).row == "success"
 
 
+@pytest.mark.parametrize("raters", OUTCOMES)
+def test_blind_raters_can_stop_a_success_and_never_make_one(raters: study.Outcome) -> None:
+    good = study.decision_table(BEATS, [0.2], FLAT, FLAT, raters=raters)
+    assert good.row == ("undecided" if raters == "falls-short" else "success")
+    assert f"blind raters: {raters}" in good.decided_by
+    bad = study.decision_table(BEATS, [-0.2], FLAT, FLAT, raters=raters)
+    assert bad.row == "failure-1"
+
+
 def test_the_needed_share_is_a_parameter() -> None:
     seeds = [0.2, -0.1, 0.3]
     assert study.decision_table(BEATS, seeds, FLAT, FLAT, needed_share=0.6).row == "success"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cqa_helpers import design, packets
+from cqa_helpers import design, packets, taxonomy
 from cqa_helpers.packets import (
     EVERYONE,
     Diagnosis,
@@ -38,7 +38,7 @@ from cqa_helpers.records import (
 
 __all__ = [
     "EVERYONE", "BlindError", "Diagnosis", "Packet", "Sheets", "Shown", "changes", "commitment",
-    "open_key", "plan_hash", "read_key", "seal", "shuffled_key",
+    "dealt", "open_key", "plan_hash", "read_key", "seal", "shuffled_key",
 ]  # fmt: skip
 # What is written after the seal; a rehearsal sealed anew starts over.
 AFTER = ("opened.json", "plan.lock.json", "frozen.json", "unblinded.json")
@@ -54,6 +54,31 @@ def plan_hash(params: Params) -> str:
     return fingerprint({"study": whole["study"], "blind": whole["blind"]})
 
 
+def dealt(params: Params, names: Sequence[str] = ()) -> Sheets:
+    """Return how the plan deals diagnoses to raters; ``names`` are those judges go by.
+
+    Raises
+    ------
+    TaxonomyError
+        The primary criterion is none of the plan's.
+    """
+    plan = params.blind
+    assert plan is not None
+    taxonomy.load(plan.taxonomy).get(plan.criterion)
+    return Sheets(
+        raters=plan.raters,
+        per_sheet=plan.per_sheet,
+        sheets_a_rater=plan.sheets_a_rater,
+        raters_a_passage=plan.raters_a_passage,
+        repeats=plan.repeats,
+        attention=plan.attention,
+        seeds=plan.seeds,
+        most_words=plan.most_words,
+        names=names,
+        excluded={(rater, p) for rater, passages in plan.excluded.items() for p in passages},
+    )
+
+
 def seal(
     params: Params,
     run_dir: Path,
@@ -63,6 +88,8 @@ def seal(
     sheets: Sheets | None = None,
 ) -> Path:
     """Write packets, key and seal for ``blind.n_items`` drawn passages that all judges answered.
+
+    Sheets are dealt as the plan says unless given.
 
     What a funded study has once sealed stays: its packets may be with the raters, and nobody
     could draw that key again. Sealing a rehearsal anew takes back what was opened before.
@@ -85,7 +112,7 @@ def seal(
                 "be with the raters. Restore what was sealed; a second test needs a new run folder."
             )
         return folder
-    wanted = sheets or Sheets()
+    wanted = sheets or dealt(params)
     judges = params.blind.judges
     first = [v for v in verdicts if v.repeat == 0 or wanted.seeds == "spread"]
     written = packets.written(first, judges)

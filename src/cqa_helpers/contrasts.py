@@ -34,6 +34,9 @@ from cqa_helpers.pairing import (
     tabulate,
 )
 
+# Resamples at a time: weights of 1,000 passages then take 8 MB.
+_BLOCK = 1000
+
 
 class SeedContrast(NamedTuple):
     """A difference over all seeds, and each seed's own; ``candidate`` is the judge's own kappa."""
@@ -184,12 +187,29 @@ def rating_contrast(
     if gap.size == 0 or np.isnan(gap).all():
         return Interval(None, None, None)
     rng = np.random.default_rng(seed)
-    p, r = gap.shape
-    draws = np.array([
-        np.nanmean(gap[np.ix_(rng.integers(0, p, p), rng.integers(0, r, r))])
-        for _ in range(n_boot)
-    ])  # fmt: skip
-    return interval(float(np.nanmean(gap)), draws, level)
+    starts = range(0, n_boot, _BLOCK)
+    draws = [
+        resampled_means(gap, *(resample(n, min(_BLOCK, n_boot - start), rng) for n in gap.shape))
+        for start in starts
+    ]
+    return interval(float(np.nanmean(gap)), np.concatenate(draws), level)
+
+
+def resampled_means(gap: Floats, passages: NDArray[np.int64], raters: NDArray[np.int64]) -> Floats:
+    """Return the mean gap of each resample; nan where it drew no gap that is known.
+
+    Parameters
+    ----------
+    gap
+        Passages by raters, nan where there is none.
+    passages, raters
+        How often each is drawn in each resample, as from :func:`cqa_helpers.agreement.resample`.
+    """
+    known = ~np.isnan(gap)
+    total = ((passages @ np.where(known, gap, 0.0)) * raters).sum(1)
+    # As floats, for matrix products of whole numbers are slow.
+    count = ((passages @ known.astype(float)) * raters).sum(1)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 class OwnKappa(NamedTuple):

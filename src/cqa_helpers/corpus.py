@@ -311,15 +311,15 @@ def ratings(params: Params, run_dir: Path) -> Path | None:
     if params.corpus.source != "rehearsal":
         returned = paths.root() / "data" / "ratings" / "ratings.jsonl"
         return returned if returned.is_file() else None
-    from cqa_helpers.blinding import Diagnosis
-    from cqa_helpers.rehearsal import material, people
+    from cqa_helpers.packets import Diagnosis
+    from cqa_helpers.rehearsal import material, rating
 
-    assert params.corpus.people is not None
     path = Path(run_dir) / "blind" / "ratings.jsonl"
     key = read_jsonl(Path(run_dir) / "blind" / "sealed.key.json", Diagnosis)
-    diagnoses = {d.code: people.Diagnosis(d.passage_id, d.values) for d in key}
-    rated = people.rate(
-        diagnoses, material.planted(params), params.corpus.people.n_raters, seed=params.seed + 8
-    )
-    write_jsonl(path, rated)
+    seen = [
+        rating.Seen(d.code, d.rater_id, d.sheet, d.passage_id, d.values, d.donor is not None)
+        for d in key
+    ]
+    criteria = taxonomy.load(params.blind.taxonomy).ids()
+    write_jsonl(path, rating.rate(seen, material.planted(params), criteria, seed=params.seed + 8))
     return path

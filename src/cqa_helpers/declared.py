@@ -6,8 +6,7 @@ What is compared, the margin and the meaning of each outcome stand in the params
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,7 +15,6 @@ from cqa_helpers import blinding, contrasts, figures, standing, study
 from cqa_helpers.contrasts import SeedContrast
 from cqa_helpers.pairing import EXPERTS, pairs
 from cqa_helpers.params import Params
-from cqa_helpers.records import Verdict, read_jsonl
 
 
 class Compared(NamedTuple):
@@ -26,14 +24,6 @@ class Compared(NamedTuple):
     conclusion: study.Conclusion
     p: float | None
     p_holm: float | None
-
-
-class Rated(NamedTuple):
-    """One judge's unsigned diagnoses in raters' eyes; the difference is null for the reference."""
-
-    mean: float
-    n: int
-    minus_reference: contrasts.Interval | None
 
 
 def _contrast(table: pd.DataFrame, judge: str, other: str, params: Params) -> SeedContrast:
@@ -163,64 +153,16 @@ def as_rows(compared: Mapping[str, Compared], params: Params) -> pd.DataFrame:
     )
 
 
-def rated(
-    returned: Path, key: Sequence[blinding.Diagnosis], params: Params
-) -> tuple[pd.DataFrame, dict[str, Rated]]:
-    """Return the ratings with their judges' names, and each judge's standing in raters' eyes.
-
-    Raises
-    ------
-    BlindError
-        A rating is of a code that no packet has.
-    """
-    of_code = {d.code: d for d in key}
-    rows = read_jsonl(returned, Verdict)
-    if unknown := sorted({v.item_id for v in rows} - set(of_code)):
-        raise blinding.BlindError(
-            f"{returned} rates {len(unknown)} code(s) that no packet has: {', '.join(unknown[:5])}."
-        )
-    ratings = pd.DataFrame(
-        [
-            {
-                "judge_id": of_code[v.item_id].judge_id,
-                "passage_id": of_code[v.item_id].passage_id,
-                "rater_id": v.judge_id,
-                "value": None if v.value is None else float(v.value),
-            }
-            for v in rows
-        ]
-    )
-    plan = params.study
-    found = {}
-    for judge, mine in ratings.groupby("judge_id"):
-        gap = None
-        if judge != plan.reference:
-            gap = contrasts.rating_contrast(
-                ratings, str(judge), plan.reference, plan.n_boot, params.seed, plan.level
-            )
-        found[str(judge)] = Rated(float(mine["value"].mean()), int(mine["value"].count()), gap)
-    return ratings, dict(sorted(found.items(), key=lambda item: -item[1].mean))
-
-
-def rated_rows(found: Mapping[str, Rated], params: Params | None = None) -> pd.DataFrame:
-    """Return the table of ratings for show."""
-    return pd.DataFrame(
-        [
-            {
-                "Judge": standing.name_of(judge, params),
-                "Ratings": r.n,
-                "Mean, 1 to 5": r.mean,
-                "Minus reference": None if r.minus_reference is None else tuple(r.minus_reference),
-            }
-            for judge, r in found.items()
-        ]
-    )
-
-
 def decision(
-    table: pd.DataFrame, compared: Mapping[str, Compared], params: Params
+    table: pd.DataFrame,
+    compared: Mapping[str, Compared],
+    params: Params,
+    raters: study.Outcome | None = None,
 ) -> study.Decision:
-    """Return the row of the decision table that holds, from the declared inputs."""
+    """Return the row of the decision table that holds, from the declared inputs.
+
+    ``raters`` is the outcome of the blind test, once it is unblinded.
+    """
     if params.tuning is None:
         return study.no_tuning()
     known = set(table["judge_id"])
@@ -238,6 +180,7 @@ def decision(
         beside("tuned-shuffled", "base"),
         tuned_over_style=beside(params.study.candidate, "tuned-style-only"),
         tuned=primary.contrast.candidate,
+        raters=raters,
     )
 
 

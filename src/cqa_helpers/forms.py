@@ -132,6 +132,7 @@ def blind(
     worked: Sequence[Worked] = (),
     consent: Text | None = None,
     names: Sequence[str] = (),
+    contact: str = "",
 ) -> Path:
     """Write the blind rating form of one rater as one HTML file and return its path.
 
@@ -149,6 +150,8 @@ def blind(
     names
         What must not be read in an id or a diagnosis, as the judges' names: whole words, in
         whatever case.
+    contact
+        Whom the exported file goes to, as a name or an address; else whoever sent the form.
 
     Raises
     ------
@@ -178,6 +181,7 @@ def blind(
         )  # fmt: skip
     header = {"rater_id": rater_id, "consent": ""}
     data = _data("cqa-blind", items, taxonomy, language, BLIND_TITLE, None, header, rater_id)
+    data["contact"] = contact
     data["consent"] = (consent or Text(**yaml.safe_load(_asset("consent.yaml")))).model_dump()
     return _write(out, data, BLIND, ("form.css", "blind.css"))
 

@@ -208,7 +208,13 @@ def sheets_of(packets: Sequence[Packet], rater: str, titles: Mapping[str, str]) 
             p.passage,
             p.language,
             tuple(
-                (d.code, "\n\n".join(f"{titles.get(k, k)}: {t}" for k, t in d.diagnosis.items()))
+                (
+                    d.code,
+                    "\n\n".join(
+                        f"{titles.get(k, k)}{'：' if p.language.startswith('zh') else ': '}{t}"
+                        for k, t in d.diagnosis.items()
+                    ),
+                )
                 for d in p.diagnoses
             ),
         )

@@ -24,6 +24,7 @@ from cqa_helpers.sections import (
     Price,
     Prices,
     Section,
+    Simulation,
     Study,
     Surprise,
     Tuning,
@@ -31,8 +32,8 @@ from cqa_helpers.sections import (
 
 __all__ = [
     "ArmName", "Blind", "Checks", "Corpus", "Judging", "Live", "Models", "Nested", "Params",
-    "ParamsError", "Price", "Prices", "Study", "Surprise", "Tuning", "file_of", "fingerprint",
-    "load", "profiles",
+    "ParamsError", "Price", "Prices", "Simulation", "Study", "Surprise", "Tuning", "file_of",
+    "fingerprint", "load", "profiles",
 ]  # fmt: skip
 
 Status = Literal["simulated", "public-replay", "model-authored", "funded-study"]
@@ -101,6 +102,13 @@ class Params(Section):
                 f"surprise.arms names {', '.join(sorted(unknown))}; tuning.arms has "
                 f"{', '.join(self.tuning.arms)}"
             )
+        if self.blind is not None:
+            wanted = (self.study.candidate, self.study.reference)
+            if absent := [j for j in wanted if j not in self.blind.judges]:
+                raise ValueError(
+                    f"blind.judges lacks {', '.join(absent)}, whom study compares: raters must see "
+                    "candidate and reference"
+                )
         if self.tuning is not None:
             # On TTCW an annotation is one verdict: three experts' on 14 tests of a story.
             most = self.corpus.n_train * (3 * 14 if self.corpus.source == "ttcw" else 1)

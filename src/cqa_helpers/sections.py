@@ -32,7 +32,6 @@ class RehearsalPeople(Section):
     n_experts: int = Field(ge=2, le=20)
     expert_accuracy: float = Field(gt=0.5, le=1)
     reference_accuracy: float = Field(gt=0.5, le=1)
-    n_raters: int = Field(ge=2, le=20)
 
 
 class Corpus(Section):
@@ -249,11 +248,66 @@ class Surprise(Section):
     batch_size: int = Field(ge=1, le=4096)
 
 
+class Simulation(Section):
+    """Blind tests that are simulated beforehand, to see how often each conclusion comes out.
+
+    ``studies`` of each scenario. Standard deviations are in log-odds of a higher rating:
+    ``passage_judge`` is how far judges differ in which passages they do well on, ``rater_judge``
+    how far raters differ in which judge they like.
+    """
+
+    studies: int = Field(ge=10, le=100_000)
+    sd_rater: float = Field(ge=0, le=10)
+    sd_passage: float = Field(ge=0, le=10)
+    sd_passage_judge: float = Field(ge=0, le=10)
+    sd_rater_judge: float = Field(ge=0, le=10)
+    sd_seed: float = Field(ge=0, le=10)
+
+
 class Blind(Section):
-    """The blind test: how many passages, and whose diagnoses the raters see."""
+    """The blind test: whose diagnoses, of how many passages, are dealt to whom; what is concluded.
+
+    Every rater sees every passage unless ``raters_a_passage`` or ``sheets_a_rater`` says less.
+    ``repeats`` is the share of sheets shown again, ``attention`` the sheets of each rater with one
+    diagnosis of another passage. ``seeds`` says whether a judge with several shows its first or
+    deals them over passages; beyond ``most_words`` a text loses its last sentences. ``excluded``
+    names, by rater, passages that must not be rated.
+
+    ``criterion`` (of ``taxonomy``) is primary. ``margin`` is in log-odds of a higher rating,
+    ``margin_points`` in points of the scale, for the linear cross-check. A match counts only if
+    raters tell the candidate from ``control``.
+    """
 
     n_items: int = Field(ge=1, le=10_000)
-    judges: list[str] = Field(min_length=2)
+    judges: list[str] = Field(min_length=2, max_length=26)
+    raters: list[str] = Field(min_length=2, max_length=1000)
+    per_sheet: int | None = Field(default=None, ge=2)
+    raters_a_passage: int | None = Field(default=None, ge=1)
+    sheets_a_rater: int | None = Field(default=None, ge=1)
+    repeats: float = Field(default=0.0, ge=0, le=0.5)
+    attention: int = Field(default=0, ge=0, le=20)
+    seeds: Literal["first", "spread"] = "first"
+    most_words: int | None = Field(default=None, ge=10)
+    excluded: dict[str, list[str]] = {}
+    taxonomy: str = "blind-rating"
+    criterion: str
+    margin: float = Field(gt=0, lt=5)
+    margin_points: float = Field(gt=0, lt=5)
+    control: str | None = None
+    simulation: Simulation | None = None
+
+    @model_validator(mode="after")
+    def _names_hang_together(self) -> Blind:
+        for what, names in (("judges", self.judges), ("raters", self.raters)):
+            if doubled := sorted({n for n in names if names.count(n) > 1}):
+                raise ValueError(f"{what}: {', '.join(doubled)} stands twice")
+        if self.control is not None and self.control not in self.judges:
+            raise ValueError(f"control {self.control!r} is none of judges")
+        if unknown := sorted(set(self.excluded) - set(self.raters)):
+            raise ValueError(f"excluded names {', '.join(unknown)}, who is none of raters")
+        if self.raters_a_passage is not None and self.sheets_a_rater is not None:
+            raise ValueError("give raters_a_passage or sheets_a_rater: one follows from the other")
+        return self
 
 
 class Study(Section):

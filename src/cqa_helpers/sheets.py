@@ -13,7 +13,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from cqa_helpers.taxonomy import Taxonomy, Text
+from pydantic import Field
+
+from cqa_helpers import paths, yamlfile
+from cqa_helpers.taxonomy import Entry, Language, Taxonomy, TaxonomyError, Text
 
 RANK = "rank"
 # Ids travel as keys of the file that comes back and must sort alike everywhere.
@@ -50,9 +53,62 @@ class Worked(NamedTuple):
     why: Mapping[str, Text]
 
 
+class _Rated(Entry):
+    text: str = Field(min_length=1)
+    values: dict[str, int]
+    why: str = Field(min_length=1)
+
+
+class _Example(Entry):
+    passage: str = Field(min_length=1)
+    diagnoses: tuple[_Rated, ...] = Field(min_length=2, max_length=26)
+
+
+class _Examples(Entry):
+    """A file of worked examples in one language."""
+
+    language: Language
+    origin: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    licence: str = Field(min_length=1)
+    sheets: tuple[_Example, ...] = Field(min_length=1)
+
+
+def worked(language: Language) -> list[Worked]:
+    """Read the worked examples of the calibration round: ``data/ratings/examples/worked.*.yaml``.
+
+    Passages and diagnoses are those of the language; reasons come in both, for the interface can be
+    switched.
+
+    Raises
+    ------
+    TaxonomyError
+        A file does not fit, with its line; or the two files do not tell the same examples.
+    """
+    of = {}
+    for code in ("en", "zh"):
+        file = paths.at(f"data/ratings/examples/worked.{code}.yaml")
+        of[code] = yamlfile.read(file, _Examples, TaxonomyError).sheets
+        valued = [[d.values for d in s.diagnoses] for s in of[code]]
+        if valued != [[d.values for d in s.diagnoses] for s in of["en"]]:
+            raise TaxonomyError(f"{file}: sheets or values differ from worked.en.yaml")
+    found = []
+    for n, sheet in enumerate(of[language]):
+        id = f"example-{n + 1}-{language}"
+        codes = [f"{id}-{k}" for k in range(1, len(sheet.diagnoses) + 1)]
+        texts = tuple(zip(codes, (d.text for d in sheet.diagnoses), strict=True))
+        values = {c: d.values for c, d in zip(codes, sheet.diagnoses, strict=True)}
+        why = {
+            c: Text(en=of["en"][n].diagnoses[k].why, zh=of["zh"][n].diagnoses[k].why)
+            for k, c in enumerate(codes)
+        }
+        found.append(Worked(Sheet(id, sheet.passage, language, texts), values, why))
+    return found
+
+
 def misfits(sheets: Sequence[Sheet], rater_id: str, names: Sequence[str]) -> list[str]:
     """Return what is wrong with ids, codes and texts, a line each."""
-    told = re.compile("|".join(rf"\b{re.escape(n)}\b" for n in names) or r"(?!)", re.I)
+    told = naming(names)
     ids = [("rater", rater_id)] + [("sheet", s.id) for s in sheets]
     ids += [(f"sheet {s.id}: code", c) for s in sheets for c, _ in s.diagnoses]
     faults = [f"{what} {id!r}: use letters, digits, dot, dash and underline alone"
@@ -69,7 +125,14 @@ def misfits(sheets: Sequence[Sheet], rater_id: str, names: Sequence[str]) -> lis
                    for c, t in s.diagnoses if (found := told.search(t))]  # fmt: skip
     return faults + [f"{what} {id!r} names {found[0]!r}: choose an id that tells nothing"
                      for what, id in ids
-                     if (found := told.search(id.replace("_", " ")))]  # fmt: skip
+                     if (found := told.search(id))]  # fmt: skip
+
+
+def naming(names: Sequence[str]) -> re.Pattern[str]:
+    """Return what finds any of the names as a whole word, in whatever case."""
+    # Chinese has no spaces: only letters and digits of a Latin word go on with a name.
+    told = "|".join(map(re.escape, names)) or r"(?!)"
+    return re.compile(rf"(?<![A-Za-z\d])(?:{told})(?![A-Za-z\d])", re.IGNORECASE)
 
 
 def unanswered(worked: Sequence[Worked], taxonomy: Taxonomy) -> list[str]:

@@ -216,6 +216,7 @@ def decision_table(
     shuffled: Interval | None,
     tuned_over_style: Interval | None = None,
     tuned: Interval | None = None,
+    raters: Outcome | None = None,
     needed_share: float = 0.8,
 ) -> Decision:
     """Return the row of the pre-stated conclusions that holds, and what decided it.
@@ -227,7 +228,8 @@ def decision_table(
     3. The tuned model's own kappa is not above chance: ``failure-1``, whatever the reference
        does; to beat a reference that is below chance shows nothing.
     4. The primary result beats or matches, and so does the needed share of seeds: ``success``;
-       with fewer seeds ``failure-1``.
+       with fewer seeds ``failure-1``. Where blind raters put the tuned model reliably below the
+       reference, agreement with experts and worth in professionals' eyes part: ``undecided``.
     5. The primary result falls short, or is inconclusive with fewer seeds than needed above the
        reference: ``failure-1``. Inconclusive with enough seeds above it: ``undecided``.
 
@@ -244,6 +246,8 @@ def decision_table(
         Tuned minus style-only. Without it, any rise of the style-only control is failure 2.
     tuned
         The tuned model's own kappa. Without it, rule 3 is not applied.
+    raters
+        The outcome of the blind test, where there is one.
     needed_share
         Share of seeds that makes a result reliable.
     """
@@ -271,8 +275,15 @@ def decision_table(
         return decision("undecided", *(f"no result for {name}" for name in missing))
     if tuned is not None and not _rises(tuned):
         return decision("failure-1", "the tuned model is not above chance")
-    by = (f"primary: {primary.outcome}", f"seeds: {share:.0%} of {len(seed_differences)}")
+    by: tuple[str, ...] = (
+        f"primary: {primary.outcome}",
+        f"seeds: {share:.0%} of {len(seed_differences)}",
+    )
     reliable = share >= needed_share
+    if raters is not None:
+        by = (*by, f"blind raters: {raters}")
+    if primary.outcome in ("beats", "matches") and reliable and raters == "falls-short":
+        return decision("undecided", *by, "experts' verdicts and blind raters part")
     if primary.outcome in ("beats", "matches") and reliable:
         return decision("success", *by)
     if primary.outcome == "inconclusive" and reliable:

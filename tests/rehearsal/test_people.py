@@ -10,14 +10,11 @@ from hypothesis import strategies as st
 from cqa_helpers.annotations import Annotation
 from cqa_helpers.rehearsal import grammar as g
 from cqa_helpers.rehearsal.people import (
-    Diagnosis,
-    RatingNoise,
     annotate,
     err,
     imitate,
     judge_by_craft,
     panel,
-    rate,
     reference,
 )
 from cqa_helpers.rehearsal.world import Story, draw_stories
@@ -235,47 +232,6 @@ def test_an_accuracy_out_of_range_is_refused(accuracy: float) -> None:
         panel(STORIES[:2], accuracy=accuracy)
     with pytest.raises(ValueError, match="accuracy"):
         reference(STORIES[:2], accuracy=accuracy)
-
-
-def _diagnoses(right: int) -> dict[str, Diagnosis]:
-    made = {}
-    for i, s in enumerate(STORIES):
-        values = {d: v if k < right else 1 - v for k, (d, v) in enumerate(s.truth.items())}
-        made[f"code-{i:03d}"] = Diagnosis(s.id, values)
-    return made
-
-
-def test_ratings_rise_with_the_share_of_right_verdicts() -> None:
-    means = [np.mean([r.value for r in rate(_diagnoses(k), TRUTH, seed=1)]) for k in range(4)]
-    assert means == sorted(means)
-    assert means[3] - means[0] > 2
-
-
-def test_without_noise_a_rating_is_the_declared_line() -> None:
-    quiet = RatingNoise(base=1, gain=3, rater_sd=0, passage_sd=0, noise_sd=0)
-    for right in range(4):
-        rows = rate(_diagnoses(right), TRUTH, n_raters=2, noise=quiet)
-        assert {r.value for r in rows} == {1 + right}
-        assert {r.judge_id for r in rows} == {"rater-1", "rater-2"}
-        assert {r.scale for r in rows} == {"1-5"}
-
-
-def test_a_missing_verdict_is_rated_like_a_wrong_one() -> None:
-    quiet = RatingNoise(base=1, gain=3, rater_sd=0, passage_sd=0, noise_sd=0)
-    story = STORIES[0]
-    gap = Diagnosis(story.id, {**story.truth, "craft": None})
-    assert rate({"x": gap}, TRUTH, n_raters=1, noise=quiet)[0].value == 3
-
-
-def test_the_order_of_packets_changes_no_rating() -> None:
-    packets = _diagnoses(2)
-    backwards = dict(reversed(packets.items()))
-    assert rate(packets, TRUTH, seed=4) == rate(backwards, TRUTH, seed=4)
-
-
-def test_a_diagnosis_of_an_unknown_passage_is_refused_by_name() -> None:
-    with pytest.raises(KeyError, match="nowhere"):
-        rate({"x": Diagnosis("nowhere", {})}, TRUTH)
 
 
 def test_the_same_seed_gives_the_same_people() -> None:

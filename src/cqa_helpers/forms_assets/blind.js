@@ -54,6 +54,12 @@ function rows() {
     sheets: of(SHEETS), calibration: of(EXAMPLES), unfinished: open.map((i) => i.id),
   };
 }
+// Whom the file goes to.
+const to = () => (DATA.contact ? (state.language === "zh" ? " " : "") + DATA.contact : t("sender"));
+exported = (file) => {
+  const place = document.getElementById("exported");
+  if (place) place.replaceChildren(h("p", { class: "banner ok" }, t(left().length ? "exported-part" : "exported-now", { file, to: to(), n: left().length })));
+};
 const left = () => SHEETS.filter((i) => status(i, state.drafts[i.id]) !== "done");
 const exercised = () => EXAMPLES.every((i) => status(i, state.drafts[i.id]) === "done");
 const locked = () => !item().worked && !exercised();
@@ -98,13 +104,15 @@ function page() {
   }
   return [
     head,
-    h("p", { class: "hint" }, t(i.worked ? "example-hint" : "sheet-hint")),
-    h("details", {}, h("summary", {}, t("keyboard-blind")), h("p", { class: "hint" }, t("keyboard-blind-hint"))),
+    h("div", { id: "exported", role: "status" }),
+    h("p", { class: "hint" }, t(i.worked ? "example-hint" : "sheet-hint"), i.diagnoses.some((x) => /\]$/m.test(x.text)) && ` ${t("brackets")}`),
+    h("details", { class: "keys" }, h("summary", {}, t("keyboard-blind")), h("p", { class: "hint" }, t("keyboard-blind-hint"))),
     h("div", { class: "pair" },
-      h("section", { class: "aside", "aria-labelledby": "h-text" }, h("h2", { id: "h-text" }, t("text")),
-        boxed(h("div", { class: "passage", id: "text", lang: i.language, tabindex: "0", role: "region", "aria-labelledby": "h-text" }, shown(i.text)))),
+      h("div", { class: "holder" }, h("section", { class: "aside", id: "aside", "aria-labelledby": "h-text" }, h("h2", { id: "h-text" }, t("text")),
+        boxed(h("div", { class: "passage", id: "text", lang: i.language, tabindex: "0", role: "region", "aria-labelledby": "h-text" }, shown(i.text))))),
       h("div", {}, h("fieldset", { class: "bare", disabled: Boolean(d.compared) }, i.diagnoses.map((x, n) => diagnosis(i, d, x, n)),
         i.diagnoses.length > 1 && ranking(i, d)), i.worked && comparison(i, d), h("div", { id: "open", role: "status" }))),
+    button(t("peek"), peek, { id: "peek", "aria-expanded": "false", "aria-controls": "aside" }),
   ];
 }
 function consentPage() {
@@ -113,6 +121,8 @@ function consentPage() {
     onchange: (e) => { document.getElementById("start").disabled = !e.target.checked; },
   });
   return h("section", { class: "consent" }, h("h2", {}, t("consent")), say(DATA.consent).split("\n\n").map((p) => h("p", {}, p)),
+    h("div", { class: "explained" }, h("p", {}, t(EXAMPLES.length ? "await" : "await-none", { examples: EXAMPLES.length, sheets: SHEETS.length })),
+      h("p", {}, t("await-saved")), h("p", {}, t("await-sending", { to: to() }))),
     h("label", { class: "tick" }, box, h("span", {}, t("agree"))), h("p", { class: "row" }, button(t("start-rating"), () => {
       state.header.consent = stamp();
       keepHeader();
@@ -120,6 +130,16 @@ function consentPage() {
       window.scrollTo(0, 0);
       document.getElementById("main").focus({ preventScroll: true });
     }, { id: "start", class: "main", disabled: true })));
+}
+// On a narrow screen the passage can be laid over the lower half, to be read beside a diagnosis.
+function peek() {
+  const aside = document.getElementById("aside"), hold = aside.parentNode, over = !aside.classList.contains("over"), it = document.getElementById("peek");
+  // The page keeps its length, or what is being read would jump.
+  hold.style.height = over ? `${hold.offsetHeight}px` : "";
+  aside.classList.toggle("over", over);
+  it.setAttribute("aria-expanded", String(over));
+  it.textContent = t(over ? "unpeek" : "peek");
+  mark(document.getElementById("text").parentNode);
 }
 // A text in a box that says so when there is more of it.
 const boxed = (text) => h("div", { class: "boxed" }, text, h("p", { class: "more", hidden: true, "aria-hidden": "true" }, t("more")));
@@ -153,7 +173,9 @@ function ranking(i, d) {
     i.diagnoses.map((x, n) => {
       const letter = LETTERS[n], row = choice(t("place-of", { letter }), d.places, x.code, places.map((p) => [p, String(p)]), () => {}, "choices steps");
       byDigit(row);
-      return h("div", { class: "place", id: `place-${letter}`, tabindex: "-1" }, h("b", { "aria-hidden": "true" }, letter), row,
+      return h("div", { class: "place", id: `place-${letter}`, tabindex: "-1" }, h("b", { "aria-hidden": "true" }, letter),
+        // How it begins: by now it stands far above.
+        h("span", { class: "quiet start", lang: i.language, "aria-hidden": "true" }, shown(x.text.split("\n", 1)[0])), row,
         d.compared && h("p", { class: "study" }, t("study-value", { mine: ranks(i, d)[x.code], theirs: i.worked.values[x.code].rank })));
     }), h("p", { id: "order", role: "status" }));
 }
@@ -185,14 +207,15 @@ function follow() {
   const known = JSON.stringify([gaps, done, state.language]);
   if (open.dataset.known === known) return;
   open.dataset.known = known;
-  open.replaceChildren(gaps.length
+  open.replaceChildren(...[gaps.length
     ? h("details", {}, h("summary", {}, t("open", { n: gaps.length })), h("ul", { class: "check" }, gaps.map(([letter, words, where]) =>
       h("li", {}, button(`${letter}: ${words}`, () => {
         const at = document.getElementById(where);
         at.scrollIntoView({ block: "center" });
         at.querySelector("input").focus({ preventScroll: true });
       }, { class: "plain" })))))
-    : i.worked ? "" : h("p", { class: "ok" }, t(left().length ? "sheet-done" : "all-done")));
+    : i.worked ? "" : left().length ? h("p", { class: "ok" }, t("sheet-done", { n: left().length }))
+      : [h("p", { class: "ok" }, t("all-done", { to: to() })), button(t("export"), exportFile, { id: "export-here", class: "main" })]].flat());
   size();
 }
 // "A, then B = C": the order in words, best first.
@@ -203,7 +226,7 @@ function size() {
   const boxes = [...document.querySelectorAll(".said")];
   boxes.forEach((b) => { b.style.height = "auto"; });
   const tallest = Math.max(...boxes.map((b) => b.scrollHeight + b.offsetHeight - b.clientHeight)), line = parseFloat(getComputedStyle(boxes[0]).lineHeight);
-  boxes.forEach((b) => { b.style.height = `${Math.ceil(Math.min(tallest, 9.5 * line))}px`; });
+  boxes.forEach((b) => { b.style.height = `${Math.ceil(Math.min(tallest, 16.5 * line, Math.max(9.5 * line, innerHeight * 0.6)))}px`; });
   document.querySelectorAll(".boxed").forEach(mark);
 }
 function mark(box) {

@@ -185,8 +185,8 @@ function stamp(now = new Date()) {
   return `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}T${two(now.getHours())}:${two(now.getMinutes())}`
     + `:${two(now.getSeconds())}${zone < 0 ? "-" : "+"}${two(Math.trunc(zone / 60))}:${two(zone % 60)}`;
 }
-// A form may add to what it exports.
-let sealing = (whole) => whole;
+// A form may add to what it exports, and say what to do with the file.
+let sealing = (whole) => whole, exported = () => {};
 function exportFile() {
   const begun = Object.fromEntries(Object.entries(state.drafts).filter(([, d]) => d.updated));
   const whole = {
@@ -200,6 +200,7 @@ function exportFile() {
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  exported(link.download);
 }
 async function takeFile(event) {
   const file = event.target.files[0];
@@ -261,7 +262,7 @@ function render() {
       h("main", { id: "main", tabindex: "-1" }, h("fieldset", { class: "bare", disabled: state.readOnly }, page(),
         h("p", { class: "row turn" },
           state.current > 0 && button(t("previous"), () => go(state.current - 1)),
-          state.current < DATA.items.length - 1 && button(t("next"), () => go(state.current + 1)))))));
+          state.current < DATA.items.length - 1 && button(t("next"), () => go(state.current + 1), { class: "next" }))))));
   live();
   showSaved();
   window.scrollTo(0, top);

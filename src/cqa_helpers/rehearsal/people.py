@@ -1,16 +1,14 @@
-"""Simulated people with declared accuracy and noise: annotators, a panel, a reference, raters.
+"""Simulated people with declared accuracy: annotators, a panel of judges, a reference.
 
 Nobody here is an expert. The annotations for training are free of noise (each verdict is the
 planted truth) except those of three annotators who depart from it on purpose: the imitator, the
-one who errs, and the one who judges everything by craft. Panel, reference and raters err at the
+one who errs, and the one who judges everything by craft. Panel and reference err at the
 rates their parameters declare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -22,31 +20,6 @@ from cqa_helpers.records import Verdict
 from cqa_helpers.rehearsal import grammar as g
 from cqa_helpers.rehearsal import voices
 from cqa_helpers.rehearsal.world import Dice, Story
-
-
-@dataclass(frozen=True)
-class RatingNoise:
-    """How simulated raters score an unsigned diagnosis from 1 to 5; all on the latent scale.
-
-    latent = base + gain x (share of verdicts that are right) + severity of the rater
-    + effect of the passage + noise, rounded and cut to 1..5.
-    """
-
-    base: float = 1.0
-    gain: float = 3.6
-    rater_sd: float = 0.4
-    passage_sd: float = 0.3
-    noise_sd: float = 0.7
-
-
-DEFAULT_NOISE = RatingNoise()
-
-
-class Diagnosis(NamedTuple):
-    """What a rater sees behind a code: the passage and the verdict on each dimension."""
-
-    passage_id: str
-    values: Mapping[str, int | None]
 
 
 def _annotation(
@@ -241,51 +214,3 @@ def reference(stories: Sequence[Story], accuracy: float = 0.75, seed: int = 0) -
 def _check_accuracy(accuracy: float) -> None:
     if not 0.5 < accuracy < 1:
         raise ValueError(f"accuracy is {accuracy}: give a share above 0.5 and below 1")
-
-
-def rate(
-    diagnoses: Mapping[str, Diagnosis],
-    truth: Mapping[str, Mapping[str, int]],
-    n_raters: int = 3,
-    noise: RatingNoise = DEFAULT_NOISE,
-    seed: int = 0,
-) -> list[Verdict]:
-    """Return simulated ratings of unsigned diagnoses, one row a rater and code.
-
-    ``truth`` gives the planted truth by passage id and dimension. A missing verdict is not
-    right: the rater reads a diagnosis that does not judge the dimension. Raters know no judge.
-
-    Raises
-    ------
-    KeyError
-        A diagnosis is of a passage without known truth.
-    """
-    unknown = sorted({d.passage_id for d in diagnoses.values()} - set(truth))
-    if unknown:
-        raise KeyError(f"no planted truth for passage(s) {unknown}: pass the truth of each")
-    rng = np.random.default_rng(seed)
-    passages = sorted({d.passage_id for d in diagnoses.values()})
-    effects = dict(
-        zip(passages, noise.passage_sd * rng.standard_normal(len(passages)), strict=True)
-    )
-    severities = noise.rater_sd * rng.standard_normal(n_raters)
-    rows = []
-    for number, severity in enumerate(severities, start=1):
-        # Sorted, so that the order in which packets were made changes nothing.
-        for code in sorted(diagnoses):
-            passage, values = diagnoses[code]
-            key = truth[passage]
-            share = np.mean([values.get(d) == key[d] for d in key])
-            latent = noise.base + noise.gain * share + severity + effects[passage]
-            latent += noise.noise_sd * rng.standard_normal()
-            rows.append(
-                Verdict(
-                    item_id=code,
-                    dimension="diagnosis",
-                    judge_id=f"rater-{number}",
-                    value=int(np.clip(np.rint(latent), 1, 5)),
-                    scale="1-5",
-                    meta={"simulated": True},
-                )
-            )
-    return rows

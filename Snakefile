@@ -47,6 +47,13 @@ def unanswered():
 SIMULATION = PARAMS.blind.simulation if PARAMS.blind else None
 
 
+def simulated():
+    """Return the hash of what simulated blind tests depend on."""
+    from cqa_helpers.rehearsal import studies
+
+    return studies.fingerprint(PARAMS) if SIMULATION else ""
+
+
 def returned():
     """Return what makes 05 run again in a funded study: ratings came back, or were unblinded."""
     if PARAMS.status != "funded-study":
@@ -167,14 +174,15 @@ rule simulate:
     input:
         [
             f"src/cqa_helpers/{name}.py"
-            for name in ("blindtest", "effects", "ordinal", "study", "rehearsal/studies")
+            for name in (
+                "blindtest", "crossed", "dealing", "design", "effects", "laplace", "ordinal",
+                "power", "ratingmodels", "study", "rehearsal/scenarios", "rehearsal/studies",
+            )
         ],
     output:
         f"{RUN}/simulation.json",
     params:
-        hash=run_params.fingerprint(
-            [PARAMS.model_dump(mode="json")[name] for name in ("blind", "study", "seed")]
-        ),
+        hash=simulated(),
         file=str(PARAMS_FILE),
     threads: 2
     benchmark:

@@ -217,7 +217,8 @@ if params.blind is not None and params.blind.simulation is not None:
 #| fig-cap: "Smallest difference on the primary criterion that a two-sided test finds four times in five, by raters and passages, for the declared standard deviations; the ring is the declared design."
 if params.blind is not None and params.blind.simulation is not None:
     n_seeds = len(params.tuning.seeds) if params.tuning else 1
-    _ = power.figure(power.detectable(params.blind, plan.level, n_seeds), params.blind.margin)
+    reach = power.detectable(params.blind, plan.level, n_seeds)
+    _ = blindwords.power_figure(reach, params.blind.margin)
 
 # %% [markdown]
 # ## Each expert as a blind rater
@@ -317,7 +318,9 @@ _ = results.save(
     {
         **declared.results(compared, decision, params),
         "blind": blind,
-        "simulation": None if simulation is None else simulation.model_dump(mode="json"),
+        "simulation": None
+        if simulation is None
+        else {"sentence": studies.headline(simulation), **simulation.model_dump(mode="json")},
         "anchor": experts_say,
         "recovery": recovery,
         "provenance": provenance.block(params, "05-blind-analysis", watch, corpus.files(run)),

@@ -31,8 +31,13 @@ SMALL: dict[str, Any] = {
     "judging": {"max_new_tokens": 4, "batch_size": 6},
     "surprise": {"arms": ["cot"]},
     "blind": {
-        "n_items": 4, "raters": ["rater-1", "rater-2"], "raters_a_passage": None, "repeats": 0.0,
-        "attention": 0, "seeds": "first", "simulation": None,
+        "n_items": 4,
+        "raters": ["rater-1", "rater-2"],
+        "raters_a_passage": None,
+        "repeats": 0.0,
+        "attention": 0,
+        "seeds": "first",
+        "simulation": None,
     },
     "study": {"n_boot": 100},
 }

@@ -176,6 +176,7 @@ def results(settings: params.Params) -> dict[str, Any]:
                 "agreement": "Both cross-checks reach the same outcome.",
                 "robust": "Nothing that was left out changes it.",
             },
+            "simulation": {"sentence": "In simulated studies equal judges seldom beat each other."},
             "anchor": {
                 "sentence": "Another expert lies above the reference.",
                 "text_only": {"sentence": "On these stories nobody does."},

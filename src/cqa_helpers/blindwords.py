@@ -1,8 +1,10 @@
-"""The blind test in words and tables; raters who are simulated are called so."""
+"""The blind test in words, tables and a figure; raters who are simulated are called so."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from cqa_helpers import figures, standing, study, taxonomy
 from cqa_helpers.blindtest import Blindtest
@@ -200,3 +202,33 @@ def steadiness(found: Check, outcome: study.Outcome, params: Params) -> str:
         return f"{said} holds in all {len(tried)} other analyses of these ratings{more}"
     names = ", ".join(f"{v.name}: {str(v.outcome).replace('-', ' ')}" for v in changed)
     return f"{said} changes in {len(changed)} of {len(tried)} other analyses{more} ({names})"
+
+
+def power_figure(rows: pd.DataFrame, margin: float) -> Figure:
+    """Draw :func:`cqa_helpers.power.detectable`: a line a number of raters, the plan ringed."""
+    plan = rows[rows["declared"]].iloc[0]
+    title = (
+        f"The declared design finds a difference of {plan['difference']:.1f} four times in five; "
+        f"the margin is {margin:g}"
+    )
+    drawn, ax = figures.canvas(title, "smallest difference, in log-odds of a higher rating", 2.4)
+    known = rows[np.isfinite(rows["difference"])]
+    shown = sorted(set(known["raters"]))
+    for n, raters in enumerate(shown):
+        line = known[known["raters"] == raters].sort_values("items")
+        own = raters == plan["raters"]
+        colour = figures.COLOURS["tuned"] if own else figures.SOFT
+        ax.plot(line["items"], line["difference"], color=colour, lw=2.2 if own else 1.0)
+        if n in (0, len(shown) - 1) or own:
+            last = line.iloc[-1]
+            ax.annotate(f"{raters} raters", (last["items"], last["difference"]), va="center",
+                        xytext=(4, 0), textcoords="offset points", fontsize=8,
+                        color=colour)  # fmt: skip
+    ax.plot(plan["items"], plan["difference"], "o", ms=9, mfc="none", mew=1.6,
+            color=figures.COLOURS["tuned"])  # fmt: skip
+    ax.axhline(margin, color=figures.SOFT, lw=0.8, ls=(0, (4, 3)))
+    ax.annotate("margin", (ax.get_xlim()[0], margin), xytext=(2, 2), textcoords="offset points",
+                fontsize=7.5, color=figures.SOFT)  # fmt: skip
+    ax.set_ylim(0, None)
+    ax.set_xlabel("passages")
+    return drawn

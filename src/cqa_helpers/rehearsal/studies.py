@@ -203,15 +203,17 @@ def as_rows(found: Simulated) -> pd.DataFrame:
 def headline(found: Simulated) -> str:
     """Return the finding as one sentence."""
     low, high = found.type_i_beats_limits
+    equal = found.by_scenario["equal"].shares
     held = (
         "no interval could be computed"
         if found.coverage is None
         else f"intervals held the planted effect in {found.coverage:.1%}"
     )
     return (
-        f"In {found.n_studies:,} simulated studies an equal candidate was said to beat the "
-        f"reference in {found.type_i_beats:.1%} (95 % limits {low:.1%} to {high:.1%}), one worse "
-        f"by the whole margin to match or beat it in {found.type_i_matches:.1%}, and {held}."
+        f"In {found.n_studies:,} simulated studies an equal candidate was said to match the "
+        f"reference in {equal['matches']:.1%} and to beat it in {found.type_i_beats:.1%} (95 % "
+        f"limits {low:.1%} to {high:.1%}), one worse by the whole margin to match or beat it in "
+        f"{found.type_i_matches:.1%}, and {held}."
     )
 
 

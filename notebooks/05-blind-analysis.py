@@ -138,7 +138,7 @@ if scored is not None:
 
 # %%
 #| label: tbl-blind
-#| tbl-cap: "Ratings of unsigned diagnoses on the primary criterion, 1 to 5, and each judge minus the reference: in log-odds by the ordinal mixed model (primary), in points by the linear mixed model, and in points with passages and raters resampled; strength from the rankings (Bradley-Terry with ties, sum zero). 95 % intervals. The outcome is that of the primary model and the declared margin."
+#| tbl-cap: "Ratings of unsigned diagnoses on the primary criterion, 1 to 5, and each judge minus the reference: in log-odds by the ordinal mixed model (primary), in points by the linear mixed model, and in points with passages and raters resampled; strength from the rankings (Bradley-Terry with ties, sum zero). 95 % intervals; n ratings. The outcome is that of the primary model and the declared margin."
 if scored is not None:
     figures.show_table(blindwords.as_rows(rated, params))
 
@@ -177,7 +177,7 @@ if scored is not None:
 
 # %%
 #| label: tbl-robust
-#| tbl-cap: "Does anything change the conclusion? The primary contrast, candidate minus reference in log-odds, without each rater, with exclusions, and at equal position, label and length."
+#| tbl-cap: "Does anything change the conclusion? The primary contrast, candidate minus reference in log-odds, without each rater, with exclusions, and at equal position, label and length. Other: whether the outcome is another one. An exclusion that took nothing away has no row."
 if scored is not None:
     figures.show_table(blindwords.change_rows(checked))
     robust = blindwords.steadiness(checked, rated.conclusion.outcome, params)
@@ -206,7 +206,7 @@ if params.blind is not None and params.blind.simulation is not None:
     made = run / "simulation.json"
     if made.is_file() and studies.read(made).fingerprint == studies.fingerprint(params):
         simulation = studies.read(made)
-        figures.show_table(studies.as_rows(simulation))
+        figures.show_table(studies.as_rows(simulation), digits=1)
         print(studies.headline(simulation))
     else:
         print("Not simulated for these params yet. In a terminal, some minutes on two cores:")

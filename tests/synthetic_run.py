@@ -180,6 +180,7 @@ def results(settings: params.Params) -> dict[str, Any]:
             "anchor": {
                 "sentence": "Another expert lies above the reference.",
                 "text_only": {"sentence": "On these stories nobody does."},
+                "margins": {"log_odds": 0.8},
             },
         },
     }

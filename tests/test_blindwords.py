@@ -111,7 +111,7 @@ def test_the_table_of_judges_is_complete_and_has_the_best_first(
     assert rows.loc["tuned", "Outcome"] == "beats"
     assert rows.loc["base", "Outcome"] == "falls short"
     assert rows.loc["tuned", "Log-odds"] == tuple(found.conclusion.difference)
-    assert rows.loc["base", "Ratings"] == 50
+    assert rows.loc["base", "n"] == 50
     second = blindwords.secondary_rows(found, params)
     assert second["On"].tolist() == [
         "Accuracy", "Insight", "Usefulness", "ranking", "Would you sign it?",
@@ -154,7 +154,7 @@ def test_whether_anything_changes_the_conclusion_is_one_title(
         "(at equal later sheet: matches)"
     )
     rows = blindwords.change_rows(moved)
-    assert rows["Changes it"].tolist()[0] == "yes"
-    assert rows["Changes it"].tolist()[-1] == "–"
+    assert rows["Other"].tolist()[0] == "yes"
+    assert rows["Other"].tolist()[-1] == "–"
     raters = blindwords.rater_rows(checked)
     assert raters["Rater"].tolist() == [f"rater-{k}" for k in range(1, 6)]

@@ -73,7 +73,7 @@ def as_rows(found: Blindtest, params: Params) -> pd.DataFrame:
         rows.append(
             {
                 "Judge": standing.name_of(judge, params),
-                "Ratings": found.n_ratings[judge],
+                "n": found.n_ratings[judge],
                 "Mean": mean(judge),
                 "Log-odds": tuple(c.log_odds) if c else None,
                 "Points": tuple(c.points) if c else None,
@@ -171,7 +171,10 @@ def effect_rows(found: Check) -> pd.DataFrame:
 
 
 def change_rows(found: Check) -> pd.DataFrame:
-    """Return the table that asks whether anything changes the conclusion."""
+    """Return the table that asks whether anything changes the conclusion.
+
+    An exclusion that left nothing out has no row.
+    """
     answer = {True: "yes", False: "no", None: "–"}
     made = pd.DataFrame(
         [
@@ -180,10 +183,11 @@ def change_rows(found: Check) -> pd.DataFrame:
                 "Left out": v.n_left_out,
                 "Log-odds": tuple(v.difference),
                 "Outcome": v.outcome.replace("-", " ") if v.outcome else "none",
-                "Changes it": answer[v.changes],
+                "Other": answer[v.changes],
                 "Note": v.why,
             }
             for v in found.variants
+            if v.why != UNTOUCHED
         ]
     )
     return _filled(made)

@@ -175,7 +175,10 @@ def _limits(share: float, n: int) -> tuple[float, float]:
 
 
 def as_rows(found: Simulated) -> pd.DataFrame:
-    """Return the table of rates for show; shares in per cent, missing where there is none."""
+    """Return the table of rates for show; shares in per cent, missing where there is none.
+
+    The column of studies without an interval is there where some have none.
+    """
 
     def percent(share: float | None) -> float | None:
         return None if share is None else 100 * share
@@ -184,7 +187,7 @@ def as_rows(found: Simulated) -> pd.DataFrame:
         "beats": "Beats, %", "matches": "Matches, %", "inconclusive": "Inconclusive, %",
         "falls-short": "Falls short, %",
     }  # fmt: skip
-    return pd.DataFrame(
+    made = pd.DataFrame(
         [
             {
                 "Planted": name,
@@ -198,6 +201,8 @@ def as_rows(found: Simulated) -> pd.DataFrame:
             for name, r in found.by_scenario.items()
         ]
     )
+    lost = made["No interval, %"].any()
+    return made if lost else made.drop(columns="No interval, %")
 
 
 def headline(found: Simulated) -> str:

@@ -43,6 +43,17 @@ SMALL: dict[str, Any] = {
 }
 
 
+# Modules that take minutes start first, so that no worker is left with one of them at the end.
+LONG = ("notebooks", "slurm", "forms", "report", "judges")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what takes longest first; within it the order stays."""
+    items.sort(
+        key=lambda item: next((k for k, n in enumerate(LONG) if n in item.path.parts), len(LONG))
+    )
+
+
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     whole = dict(below)
     for key, value in above.items():

@@ -71,7 +71,7 @@ CELLS: dict[str, dict[str, str]] = {
         "fig-primary": "Tuned minus reference",
         "tbl-primary": "The declared test for every judge",
         "fig-blind": "Raters prefer the tuned judge",
-        "tbl-blind": "Each judge in raters' eyes",
+        "tbl-blind": "Each judge as raters see it",
         "tbl-secondary": "The secondary tests",
         "tbl-blind-raters": "Who rated, and how",
         "tbl-robust": "What would change the conclusion",

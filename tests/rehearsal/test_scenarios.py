@@ -32,7 +32,8 @@ def rated(scenario: Scenario, given: Setting, seed: int = 0) -> pd.DataFrame:
 
 
 def test_sheets_are_dealt_as_declared_and_all_of_a_passages_ratings_are_of_one_seed() -> None:
-    given = setting(n_items=40, raters_a_passage=3)
+    six = [f"rater-{k}" for k in range(1, 7)]
+    given = setting(n_items=40, raters=six, raters_a_passage=3)
     table = scenarios.deal(given, np.random.default_rng(1)).table
     assert len(table) == 40 * 3 * 3
     assert (table.groupby("passage")["rater"].nunique() == 3).all()

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cqa_helpers import likelihood
-from cqa_helpers.likelihood import LikelihoodError
+from cqa_helpers.likelihood import LikelihoodError, Row
 from cqa_helpers.models import LocalModel
 
 PROMPTS = ["<s> <story> the inn at dawn . <rev_a>", "<s> <story>", "<s> a broken watch . <rev_a>"]
@@ -30,6 +32,51 @@ def test_bits_are_the_sum_over_the_texts_own_tokens_whatever_the_batch(
     wanted = [one_by_one(tiny, p, t) for p, t in zip(PROMPTS, TEXTS, strict=True)]
     assert likelihood.bits(tiny, PROMPTS, TEXTS, batch_size) == pytest.approx(wanted, abs=1e-3)
     assert max(wanted) < 0
+
+
+ROWS = st.lists(
+    st.tuples(st.lists(st.integers(4, 6), min_size=2, max_size=14), st.integers(1, 13)).map(
+        lambda drawn: Row(drawn[0], min(drawn[1], len(drawn[0]) - 1))
+    ),
+    min_size=1, max_size=8,
+)  # fmt: skip
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=ROWS, batch_tokens=st.integers(1, 80))
+def test_rows_that_begin_alike_are_read_as_if_each_were_alone(
+    tiny: LocalModel, rows: list[Row], batch_tokens: int
+) -> None:
+    together = likelihood.surprisals(tiny, rows, batch_tokens)
+    apart = likelihood.surprisals(tiny, rows, batch_tokens, packed=False)
+    for row, found, other in zip(rows, together, apart, strict=True):
+        with torch.inference_mode():
+            logits = tiny.model(input_ids=torch.tensor([row.ids])).logits[0].double()
+        logs = logits.log_softmax(-1) / math.log(2)
+        wanted = [-logs[t - 1, row.ids[t]].item() for t in range(row.start, len(row.ids))]
+        assert found == pytest.approx(wanted, abs=1e-4)
+        assert other == pytest.approx(wanted, abs=1e-4)
+
+
+def test_long_beginnings_in_common_are_packed_and_short_ones_are_not() -> None:
+    long, short = [*range(90)], [*range(10)]
+    alike = [[*long, 100 + i] for i in range(3)]
+    found = likelihood._packs([*alike, [*short, *range(200, 300)]], 64, 500)
+    assert sorted(len(pack.rows) for pack in found) == [1, 3]
+    packed = next(pack for pack in found if len(pack.rows) == 3)
+    assert (packed.common, packed.length) == (90, 93)
+    # Nothing is packed that no pass could hold, or that the model cannot tell apart.
+    assert all(len(pack.rows) == 1 for pack in likelihood._packs(alike, 64, 91))
+    assert all(len(pack.rows) == 1 for pack in likelihood._packs(alike, None, 500))
+
+
+def test_probabilities_that_are_no_numbers_are_refused(tiny: LocalModel) -> None:
+    with torch.no_grad():
+        tiny.model.get_output_embeddings().weight[:] = math.nan
+    with pytest.raises(LikelihoodError, match="'inn' is no number"):
+        likelihood.bits(tiny, ["<s> <story>"], ["inn"], 1)
 
 
 def test_probabilities_of_all_next_words_add_up_to_one(tiny: LocalModel) -> None:

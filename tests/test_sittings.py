@@ -129,7 +129,7 @@ def test_who_answers_once_cannot_be_asked_again(
 ) -> None:  # fmt: skip
     for name in ("reference", "tuned", "nobody"):
         run = settings(small_params, tiny_folder, checks={"judges": [name], "n_items": 2})
-        with pytest.raises(JudgeError, match=f"'{name}', which cannot be asked once more"):
+        with pytest.raises(JudgeError, match=f"'{name}' cannot be asked once more"):
             hold(run, record, tmp_path, monkeypatch)
 
 

@@ -21,9 +21,9 @@ from cqa_helpers.records import Passage, Verdict
 from cqa_helpers.taxonomy import load as load_taxonomy
 
 __all__ = [
-    "Base", "Member", "ask", "ask_base", "at_full_size", "base_judge", "cells", "gaps",
-    "is_trained", "judge", "judge_id", "live_panel", "panel", "parameters", "planned", "record",
-    "schedule", "taught", "train", "worn",
+    "Base", "Member", "ask", "ask_base", "at_full_size", "base_judge", "cells", "folder_of",
+    "gaps", "is_trained", "judge", "judge_id", "live_panel", "panel", "parameters", "planned",
+    "record", "schedule", "steps", "taught", "train", "worn",
 ]  # fmt: skip
 
 # Seeds of a second and later draw lie far from those of the first.
@@ -127,10 +127,24 @@ def train(
     return finetuning.tune(base.local(), rows, tuning, member.seed, folder)
 
 
+def folder_of(member: Member, run_dir: Path, step: int | None = None) -> Path:
+    """Return the folder of a member's adapter: finished, or as kept after a step."""
+    folder = Path(run_dir) / "adapters" / member.name
+    return folder if step is None else folder / "checkpoints" / f"step-{step}"
+
+
+def steps(member: Member, run_dir: Path) -> list[int]:
+    """Return the steps on the way after which a member's adapter was kept, in order."""
+    kept = (folder_of(member, run_dir) / "checkpoints").glob("step-*/adapter_model.safetensors")
+    return sorted(int(file.parent.name.removeprefix("step-")) for file in kept)
+
+
 @contextmanager
-def worn(member: Member, base: Base, run_dir: Path) -> Iterator[models.LocalModel]:
+def worn(
+    member: Member, base: Base, run_dir: Path, step: int | None = None
+) -> Iterator[models.LocalModel]:
     """Put a member's adapter on its base, and take it off in the end."""
-    tuned = finetuning.with_adapter(base.local(), Path(run_dir) / "adapters" / member.name)
+    tuned = finetuning.with_adapter(base.local(), folder_of(member, run_dir, step))
     try:
         yield tuned
     finally:
@@ -139,7 +153,7 @@ def worn(member: Member, base: Base, run_dir: Path) -> Iterator[models.LocalMode
 
 def is_trained(member: Member, run_dir: Path) -> bool:
     """Whether a member's adapter is finished."""
-    return (Path(run_dir) / "adapters" / member.name / "training.json").is_file()
+    return (folder_of(member, run_dir) / "training.json").is_file()
 
 
 def judge(
@@ -150,15 +164,18 @@ def judge(
     record: CallRecord,
     *,
     draw: int = 0,
+    step: int | None = None,
 ) -> LocalJudge:
     """Return a member as a judge; its adapter is put on only if the record lacks answers.
+
+    ``step`` is one on the way whose adapter was kept.
 
     Raises
     ------
     TuningError
         It has no finished adapter.
     """
-    folder = Path(run_dir) / "adapters" / member.name
+    folder = folder_of(member, run_dir, step)
     if not is_trained(member, run_dir):
         raise finetuning.TuningError(
             f"{folder} holds no finished adapter: run notebook 02-fine-tune for arm "
@@ -169,7 +186,7 @@ def judge(
         f"{base.identity}+{models.weights_identity(folder)}",
         params.judging,
         record,
-        lambda: worn(member, base, run_dir),
+        lambda: worn(member, base, run_dir, step),
         seed=member.seed + draw * DRAW,
         meta={"arm": member.arm, "n_train": member.n, "seed": member.seed},
     )
@@ -185,15 +202,17 @@ def ask(
     *,
     put: Panel | None = None,
     draw: int = 0,
+    step: int | None = None,
     spent: dict[str, float] | None = None,
 ) -> list[Verdict]:
     """Ask a member about passages; seeds are repeats of one judge.
 
-    ``put`` asks in another form than the one that was taught; ``draw`` above 0 samples again.
-    ``spent`` gathers the seconds that the answers took when they were given.
+    ``put`` asks in another form than the one that was taught; ``draw`` above 0 samples again;
+    ``step`` asks the adapter that was kept on the way. ``spent`` gathers the seconds that the
+    answers took when they were given.
     """
     assert params.tuning is not None
-    asked = judge(member, base, params, run_dir, record, draw=draw)
+    asked = judge(member, base, params, run_dir, record, draw=draw, step=step)
     panel_of = put or panel(params, member.arm)
     # Seeds of the nested design are counted from one.
     seeds = params.tuning.seeds

@@ -1,25 +1,67 @@
 """Good against degraded: what tuning changes in how models read pairs (Δ(ΔI), both directions).
 
-Readings A and B and both directions are declared in the methodology. The seed is the unit: a test
-over pairs within one tuned model measures how that model drifted.
+Reading A (sensitivity) is the change of I of the good text, reading B (contrast) that of
+I(good) − I(degraded); which direction and reading are primary is declared in params, and so is the
+last checkpoint. The judgment direction gives I but for log2 p(y), which tuning moves too: it is
+gone from B and from literary minus factual, but a model that calls all texts good rises in A.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-from scipy import stats
 
-from cqa_helpers import surprise
-from cqa_helpers.agreement import Interval
+from cqa_helpers import gains, study
+from cqa_helpers.agreement import Seed
 from cqa_helpers.arms import TITLES
-from cqa_helpers.params import Params
+from cqa_helpers.conditions import JOINT, NEUTRAL
+from cqa_helpers.gains import Drift, Gain
 from cqa_helpers.records import Pair
 
-UNITS = {"judgment": "Δ(ΔI), bits per passage", "text": "Δ(ΔI), bits per passage token"}
+CONTROL = "style-only"
+GROUPS = ("literary", "factual")
+INTERACTION = "literary − factual"
+_MODEL = ["arm", "seed", "checkpoint", "last"]
+_PAIR = ["group", "language", "dimension"]
+_MEASURE = ["direction", "reading", "condition", "unit"]
+
+
+class PairwiseError(ValueError):
+    """Readings do not belong together."""
+
+
+class Effect(NamedTuple):
+    """A gain and whose it is: an arm's, or (``against``) an arm's beyond the style-only control's.
+
+    ``group`` is literary, factual or literary − factual; ``checkpoint`` the training step.
+    """
+
+    arm: str
+    against: str | None
+    checkpoint: int
+    last: bool
+    group: str
+    direction: str
+    reading: str
+    condition: str
+    unit: str
+    gain: Gain
+
+
+class Checkpoint(NamedTuple):
+    """Drift of one tuned model: the pairs of one seed, at its last checkpoint."""
+
+    arm: str
+    seed: int
+    group: str
+    direction: str
+    reading: str
+    unit: str
+    drift: Drift
 
 
 def difference(pair: Pair) -> tuple[str, str]:
@@ -34,208 +76,189 @@ def difference(pair: Pair) -> tuple[str, str]:
     )
 
 
-def changes(readings: pd.DataFrame) -> pd.DataFrame:
-    """Return after minus before, one row an arm, seed, group, direction and reading.
+def changes(texts: pd.DataFrame, judgments: pd.DataFrame) -> pd.DataFrame:
+    """Return after minus before of every pair, in bits; before is the same seed's base.
 
-    ``mean`` is over pairs, in bits; ``p`` is the two-sided Wilcoxon test over pairs of that one
-    model. Before is the base, with the same seed's draws.
+    Parameters
+    ----------
+    texts
+        One row a model, pair, side and condition: ``bits`` with ``n_tokens`` and ``n_chars``.
+    judgments
+        One row a model, pair and side: ``bits``.
+
+    Returns
+    -------
+    DataFrame
+        ``arm, seed, checkpoint, last, pair, group, language, dimension, direction, reading,
+        condition, unit, value``: a row for each tuned model, condition it was read under and pair
+        of any model, nan where anything it takes is missing. ``condition`` is "" and ``unit``
+        "passage" in the judgment direction.
+
+    Raises
+    ------
+    PairwiseError
+        A reading stands twice, or a tuned model's seed has no readings of the base.
     """
-    table = readings.copy()
-    for side in ("good", "degraded"):
-        table[f"i_{side}"] = table[f"h_x_{side}"] - table[f"h_x_given_y_{side}"]
-    measures = {
-        ("text", "A"): table["i_good"],
-        ("text", "B"): table["i_good"] - table["i_degraded"],
-        ("judgment", "A"): table["judgment_good"],
-        ("judgment", "B"): table["judgment_good"] - table["judgment_degraded"],
-    }
-    rows = []
-    for (direction, reading), values in measures.items():
-        wide = table.assign(value=values).set_index(["seed", "pair"])
-        before = wide.loc[wide["arm"] == "base", "value"]
-        for (arm, seed), mine in wide[wide["arm"] != "base"].groupby(["arm", "seed"]):
-            gain = mine["value"] - before.reindex(mine.index)
-            for group, part in gain.groupby(mine["group"]):
-                test = surprise.pair_test(part.to_numpy(dtype=float))
-                rows.append(
-                    {
-                        "arm": arm, "seed": int(str(seed)), "group": group,
-                        "direction": direction, "reading": reading, "mean": test.mean,
-                        "d": test.cohens_d, "p": test.p_two_sided, "n": test.n,
-                    }
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+    columns = [*_MODEL, "pair", *_PAIR, *_MEASURE, "value"]
+    made = [_after_before(parts) for parts in (_of_texts(texts), _of_judgments(judgments)) if parts]
+    if not made:
+        return pd.DataFrame(columns=columns)
+    about = pd.concat([texts, judgments])[["pair", *_PAIR]].drop_duplicates("pair")
+    return pd.concat(made, ignore_index=True).merge(about, on="pair", how="left")[columns]
 
 
-def _grouped(found: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    return [
-        (arm, group, found[(found["arm"] == arm) & (found["group"] == group)])
-        for arm in TITLES if arm in set(found["arm"])
-        for group in ("literary", "factual") if group in set(found["group"])
-    ]  # fmt: skip
-
-
-def forest_rows(found: pd.DataFrame, direction: str) -> pd.DataFrame:
-    """Return the figure's rows: mean over seeds and their range, contrast reading."""
-    mine = found[(found["direction"] == direction) & (found["reading"] == "B")]
-    return pd.DataFrame(
-        [
-            {
-                "label": f"{TITLES[arm]}, {group}",
-                "role": "tuned" if arm == "cot" else "control",
-                "value": part["mean"].mean(),
-                "low": part["mean"].min() if len(part) > 1 else None,
-                "high": part["mean"].max() if len(part) > 1 else None,
-            }
-            for arm, group, part in _grouped(mine)
-        ]
-    )
-
-
-def seed_dots(found: pd.DataFrame, direction: str) -> dict[str, list[float]]:
-    """Return each row's seeds by its label."""
-    mine = found[(found["direction"] == direction) & (found["reading"] == "B")]
-    return {f"{TITLES[arm]}, {group}": list(part["mean"]) for arm, group, part in _grouped(mine)}
-
-
-def headline(found: pd.DataFrame, direction: str) -> str:
-    """Return the figure's finding: what tuning moved in literary and in factual pairs."""
-    mine = found[
-        (found["direction"] == direction) & (found["reading"] == "B") & (found["arm"] == "cot")
-    ]
-    means = mine.groupby("group")["mean"].mean()
-    said = ", ".join(f"{group} pairs {_signed(value)}" for group, value in means.items())
-    return f"Tuning with reasons moves {said} bits" if said else "Change of ΔI by tuning"
-
-
-def subtitle(direction: str, groups: pd.Series) -> str:
-    """Return what is measured, in which direction, on how many pairs."""
-    name = {"judgment": "judgment direction, log2 p(y|x)", "text": "text direction, log2 p(x|y)"}
-    sizes = ", ".join(f"{n} {group}" for group, n in groups.items())
-    return f"{name[direction]}; good minus degraded, after minus before; {sizes} pairs"
-
-
-def as_rows(found: pd.DataFrame, primary: str) -> pd.DataFrame:
-    """Return the table of changes for show: mean of seeds with their range, one row an arm."""
-    rows = []
-    for arm, group, part in _grouped(found):
-        row: dict[str, Any] = {"Arm": TITLES[arm], "Pairs": group}
-        for direction in ("judgment", "text"):
-            for reading in ("A", "B"):
-                means = part.loc[
-                    (part["direction"] == direction) & (part["reading"] == reading), "mean"
-                ]
-                row[f"{direction.capitalize()}, {reading}"] = (
-                    means.mean(), means.min(), means.max(),
-                )  # fmt: skip
-        tested = part[(part["direction"] == primary) & (part["reading"] == "B")]
-        row["Seeds with p < .05"] = f"{int((tested['p'] < 0.05).sum())} of {len(tested)}"
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-class Interaction(NamedTuple):
-    """Literary minus factual change, the seed as the unit: mean, t interval, each seed's own."""
-
-    mean: Interval
-    by_seed: dict[int, float]
-
-
-def interactions(found: pd.DataFrame, direction: str, level: float) -> dict[str, Interaction]:
-    """Return, by arm, how much more literary pairs moved than factual ones (contrast reading).
-
-    "Significant here, not there" is no test of a difference; this is. The interval is Student's
-    over seeds and null for a single seed.
-    """
-    mine = found[(found["direction"] == direction) & (found["reading"] == "B")]
-    wide = mine.pivot_table(index=["arm", "seed"], columns="group", values="mean")
-    if not {"literary", "factual"} <= set(wide):
+def _of_texts(texts: pd.DataFrame) -> dict[tuple[str, ...], pd.Series]:
+    if texts.empty:
         return {}
-    gaps = (wide["literary"] - wide["factual"]).dropna()
-    by_arm = {}
-    for arm in (a for a in TITLES if a in gaps.index.get_level_values("arm")):
-        own = gaps.xs(arm, level="arm")
-        mean, low, high = float(own.mean()), None, None
-        if len(own) > 1:
-            half = float(stats.t.ppf((1 + level) / 2, len(own) - 1) * stats.sem(own))
-            low, high = mean - half, mean + half
-        by_arm[arm] = Interaction(
-            Interval(mean, low, high), {int(str(s)): float(v) for s, v in own.items()}
-        )
-    return by_arm
+    parts: dict[tuple[str, ...], pd.Series] = {}
+    for unit, per in (("token", "n_tokens"), ("char", "n_chars")):
+        h = _wide(texts.assign(h=texts["bits"] / texts[per]), "h", ["side", "condition"])
+        conditions = dict.fromkeys([NEUTRAL, *texts["condition"]])
+        h = h.reindex(columns=pd.MultiIndex.from_product([("good", "degraded"), conditions]))
+        for condition in [c for c in conditions if c != NEUTRAL]:
+            # A model that was not asked under a condition, as on the way, lacks nothing there.
+            asked = texts.loc[texts["condition"] == condition, _MODEL].drop_duplicates()
+            models = pd.MultiIndex.from_frame(h.index.to_frame()[_MODEL])
+            mine = h[models.isin(pd.MultiIndex.from_frame(asked))]
+            good, bad = (
+                mine[(side, NEUTRAL)] - mine[(side, condition)] for side in ("good", "degraded")
+            )
+            parts["text", "A", condition, unit] = good
+            parts["text", "B", condition, unit] = good - bad
+    return parts
 
 
-def interaction_rows(found: Mapping[str, Interaction]) -> pd.DataFrame:
-    """Return the table of interactions for show."""
-    return pd.DataFrame(
-        [
-            {
-                "Arm": TITLES[arm],
-                "Literary minus factual, bits": tuple(i.mean),
-                "Seeds": len(i.by_seed),
-                "Lowest seed": min(i.by_seed.values()),
-                "Highest seed": max(i.by_seed.values()),
-            }
-            for arm, i in found.items()
-        ]
-    )
-
-
-def entropies(readings: pd.DataFrame) -> pd.DataFrame:
-    """Return mean H(x) and H(x|y) of both versions by arm and group, bits per token."""
-    columns = {
-        "h_x_good": "H(x), good",
-        "h_x_given_y_good": "H(x|y), good",
-        "h_x_degraded": "H(x), degraded",
-        "h_x_given_y_degraded": "H(x|y), degraded",
+def _of_judgments(judgments: pd.DataFrame) -> dict[tuple[str, ...], pd.Series]:
+    if judgments.empty:
+        return {}
+    bits = _wide(judgments, "bits", ["side"])
+    return {
+        ("judgment", "A", "", "passage"): bits["good"],
+        ("judgment", "B", "", "passage"): bits["good"] - bits["degraded"],
     }
-    means = readings.groupby(["arm", "group"], sort=False)[list(columns)].mean().reset_index()
-    means["arm"] = means["arm"].map(lambda arm: TITLES.get(arm, "base, not tuned"))
-    return means.rename(columns={**columns, "arm": "Arm", "group": "Pairs"})
 
 
-def results(readings: pd.DataFrame, found: pd.DataFrame, params: Params) -> dict[str, Any]:
-    """Return the section of ``results.json``: entropies before and after, and the changes."""
-    assert params.surprise is not None
-    section: dict[str, Any] = {"primary_direction": params.surprise.primary, "groups": {}}
-    for (arm, group), part in readings.groupby(["arm", "group"]):
-        good = (part["h_x_good"] - part["h_x_given_y_good"]).mean()
-        bad = (part["h_x_degraded"] - part["h_x_given_y_degraded"]).mean()
-        contrast = part["judgment_good"] - part["judgment_degraded"]
-        entry = section["groups"].setdefault(str(group), {"before": None, "after": {}})
-        values = {
-            "h_x": part["h_x_good"].mean(),
-            "h_x_given_y": part["h_x_given_y_good"].mean(),
-            "h_x_degraded": part["h_x_degraded"].mean(),
-            "h_x_given_y_degraded": part["h_x_given_y_degraded"].mean(),
-            "delta_i": good - bad,
-            "delta_i_judgment": contrast.mean(),
-            "n_pairs": int(part["pair"].nunique()),
-            "n_without_judgment": int(contrast.isna().sum()),
+def _wide(readings: pd.DataFrame, value: str, over: list[str]) -> pd.DataFrame:
+    keys = [*_MODEL, "pair"]
+    twice = readings.duplicated([*keys, *over])
+    if twice.any():
+        row = readings.loc[twice, [*keys, *over]].iloc[0].to_dict()
+        raise PairwiseError(f"{int(twice.sum())} reading(s) stand twice, the first: {row}.")
+    return readings.pivot(index=keys, columns=over, values=value)
+
+
+def _after_before(parts: dict[tuple[str, ...], pd.Series]) -> pd.DataFrame:
+    table = pd.concat(parts, names=_MEASURE).unstack("pair")
+    arm, seed = (table.index.get_level_values(name) for name in ("arm", "seed"))
+    after = table[arm != "base"]
+    before = table[arm == "base"].droplevel(["arm", "checkpoint", "last"])
+    if lost := sorted(set(seed[arm != "base"]) - set(seed[arm == "base"])):
+        raise PairwiseError(f"seed(s) {lost} have tuned models and no readings of the base.")
+    same = pd.MultiIndex.from_frame(after.index.to_frame()[[*_MEASURE, "seed"]])
+    gone = pd.DataFrame(
+        after.to_numpy() - before.reindex(same).to_numpy(), after.index, table.columns
+    )
+    return gone.reset_index().melt([*_MEASURE, *_MODEL], var_name="pair")
+
+
+def declared(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the changes that are tested: judgment, and joint constraints by token."""
+    return found[(found["condition"].isin([JOINT, ""])) & (found["unit"] != "char")]
+
+
+def effects(found: pd.DataFrame, level: float) -> list[Effect]:
+    """Return every gain in ``found``: by arm, checkpoint, group and measure.
+
+    Each also for literary minus factual ("significant here, not there" is no test of a
+    difference) and for each arm minus the style-only control, seed by seed and pair by pair.
+    Checkpoints are matched by step, the last ones with each other.
+    """
+    step = found["checkpoint"].where(~found["last"].astype(bool), -1)
+    made = []
+    for key, cell in found.assign(step=step).groupby([*_MEASURE, "step"], sort=False):
+        direction, reading, condition, unit, at = map(str, key)
+        tables = {
+            (str(arm), str(group)): part.pivot(index="seed", columns="pair", values="value")
+            for (arm, group), part in cell.groupby(["arm", "group"])
         }
-        if arm == "base":
-            entry["before"] = values
-        else:
-            entry["after"][str(arm)] = values
-    section["changes"] = {
-        direction: {
-            reading: {
-                arm: {
-                    group: {
-                        "mean": part["mean"].mean(),
-                        "by_seed": dict(zip(part["seed"].astype(str), part["mean"], strict=True)),
-                        "p_by_seed": dict(zip(part["seed"].astype(str), part["p"], strict=True)),
-                    }
-                    for a, group, part in _grouped(mine) if a == arm
-                }
-                for arm in dict.fromkeys(a for a, _, _ in _grouped(mine))
-            }
-            for reading, mine in half.groupby("reading")
-        }
-        for direction, half in found.groupby("direction")
-    }  # fmt: skip
+        steps = cell.groupby("arm")["checkpoint"].max()
+        for arm in (a for a in TITLES if a in steps.index):
+            for against in (None, CONTROL):
+                own = {g: tables[arm, g] for g in GROUPS if (arm, g) in tables}
+                if against:
+                    own = {g: t - tables[CONTROL, g] for g, t in own.items()
+                           if (CONTROL, g) in tables and arm != CONTROL}  # fmt: skip
+                tested = [(g, [t], [1]) for g, t in own.items()]
+                if len(own) == 2:
+                    tested.append((INTERACTION, list(own.values()), [1, -1]))
+                for group, some, signs in tested:
+                    made.append(
+                        Effect(arm, against, int(steps[arm]), at == "-1", group, direction, reading,
+                               condition, unit, gains.gain(some, signs, level))
+                    )  # fmt: skip
+    return made
+
+
+def last(found: Iterable[Effect], direction: str, reading: str) -> list[Effect]:
+    """Return the declared gains at the last checkpoint in one direction and reading."""
+    return [
+        e
+        for e in found
+        if e.last and _is_declared(e) and (e.direction, e.reading) == (direction, reading)
+    ]
+
+
+def checkpoints(found: pd.DataFrame, level: float, rng: Seed = 0) -> list[Checkpoint]:
+    """Return the drift of every tuned model at its last checkpoint in the declared changes."""
+    kept = declared(found)
+    keys = ["arm", "seed", "group", "direction", "reading", "unit"]
+    generator = np.random.default_rng(rng)
+    rows = [
+        Checkpoint(arm, int(seed), group, direction, reading, unit,
+                   gains.drift(part["value"].to_numpy(dtype=float), level, generator))
+            for key, part in kept[kept["last"].astype(bool)].groupby(keys)
+        for arm, seed, group, direction, reading, unit in [map(str, key)]
+    ]  # fmt: skip
+    return sorted(rows, key=lambda r: (list(TITLES).index(r.arm), GROUPS.index(r.group)))
+
+
+def declared_tests(found: Iterable[Effect], arm: str, direction: str) -> dict[str, Effect]:
+    """Return an arm's interactions in one direction, by name: each checkpoint and reading."""
+    return {
+        f"step {e.checkpoint}{' (last)' * e.last}, reading {e.reading}": e
+        for e in found
+        if _is_declared(e)
+        and (e.arm, e.against, e.group, e.direction) == (arm, None, INTERACTION, direction)
+    }
+
+
+def corrected(tests: Mapping[str, Effect]) -> dict[str, float | None]:
+    """Return Holm's p of declared tests by name: two-sided, seeds and pairs at random.
+
+    A test that gave no p counts as one all the same.
+    """
+    return study.holm({name: e.gain.p for name, e in tests.items()})
+
+
+def results(found: Sequence[Effect], drifts: Sequence[Checkpoint]) -> dict[str, Any]:
+    """Return the section of ``results.json``: gains at the last checkpoint, by what they are of.
+
+    ``changes`` and ``over_style_only`` are by direction, reading, arm and group; ``one_checkpoint``
+    by direction, reading, arm, group and seed.
+    """
+    section: dict[str, Any] = {"changes": {}, "over_style_only": {}, "one_checkpoint": {}}
+    for e in (e for e in found if e.last and _is_declared(e)):
+        where = section["over_style_only" if e.against else "changes"]
+        for name in (e.direction, e.reading, e.arm):
+            where = where.setdefault(name, {})
+        where[e.group] = e.gain
+    for c in drifts:
+        where = section["one_checkpoint"]
+        for name in (c.direction, c.reading, c.arm, c.group):
+            where = where.setdefault(name, {})
+        where[str(c.seed)] = c.drift
     return section
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+def _is_declared(effect: Effect) -> bool:
+    return effect.condition in (JOINT, "") and effect.unit != "char"

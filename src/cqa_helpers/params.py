@@ -16,7 +16,9 @@ from cqa_helpers.sections import (
     ArmName,
     Blind,
     Checks,
+    Cloze,
     Corpus,
+    Duality,
     Judging,
     Live,
     Models,
@@ -31,8 +33,8 @@ from cqa_helpers.sections import (
 )
 
 __all__ = [
-    "ArmName", "Blind", "Checks", "Corpus", "Judging", "Live", "Models", "Nested", "Params",
-    "ParamsError", "Price", "Prices", "Simulation", "Study", "Surprise", "Tuning", "file_of",
+    "ArmName", "Blind", "Checks", "Cloze", "Corpus", "Duality", "Judging", "Live", "Models",
+    "Nested", "Params", "ParamsError", "Price", "Prices", "Simulation", "Study", "Surprise", "Tuning", "file_of",
     "fingerprint", "load", "profiles",
 ]  # fmt: skip
 

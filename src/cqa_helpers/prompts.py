@@ -19,6 +19,7 @@ from cqa_helpers.annotations import Annotation, Judgement
 from cqa_helpers.records import Constraints, Passage, Status
 from cqa_helpers.taxonomy import Dimension, Language, Taxonomy
 
+Source = Literal["intent", "audience", "reality"]
 FormName = Literal["reason-first", "verdict-only", "verdict-first", "second-voice", "pairwise"]
 
 
@@ -56,6 +57,10 @@ class Form(BaseModel):
 class Dialect(BaseModel):
     """The templates of one prompt language.
 
+    Before a passage that is scored stands the ``neutral`` prefix, the ``constrained`` one, each
+    source of constraint ``alone``, or the ``filler``, repeated within ``padded``. A passage that is
+    written is over at one of ``ends``; ``rewrite`` asks for one to be told again.
+
     ``answer`` says whether a verdict is written in words or as JSON. At a text of ``stops`` an
     answer is over: a base model goes on to ask itself the next question.
     """
@@ -69,6 +74,11 @@ class Dialect(BaseModel):
     words: dict[int, str] = Field(min_length=2)
     neutral: str
     constrained: str
+    alone: dict[Source, str] = {}
+    padded: str = Field(default="", pattern=r"^$|\{filler\}")
+    filler: str = ""
+    ends: list[str] = []
+    rewrite: str = Field(default="", pattern=r"^$|\{passage\}")
 
     @model_validator(mode="after")
     def _words_for_each_value(self) -> Dialect:
@@ -242,6 +252,16 @@ def prefix(dialect: Dialect, constraints: Constraints | None) -> str:
     if constraints is None:
         return dialect.neutral
     return _fill(dialect.constrained, **constraints.model_dump())
+
+
+def alone(dialect: Dialect, constraints: Constraints, source: Source) -> str:
+    """Return the text before a passage that says one source of its constraints."""
+    return _fill(dialect.alone[source], **{source: getattr(constraints, source)})
+
+
+def padded(dialect: Dialect, n: int) -> str:
+    """Return the text before a passage that says the filler ``n`` times."""
+    return _fill(dialect.padded, filler=dialect.filler * n)
 
 
 def lead(dimension: str, dialect: Dialect, form: FormName) -> str:

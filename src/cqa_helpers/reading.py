@@ -1,21 +1,46 @@
-"""How models read pairs: bits of the text and of the judgment, for good and degraded versions."""
+"""How models read pairs: bits of the text under each condition, and bits of the judgment.
+
+One row a model, pair and side; a model is the base or an arm's seed at a training step. What is
+made of the rows is in :mod:`cqa_helpers.pairwise`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cqa_helpers import cohort, finetuning, surprise
+from cqa_helpers import cohort, conditions, scoring, surprise
 from cqa_helpers.calls import CallRecord
 from cqa_helpers.cohort import Base, Member
-from cqa_helpers.corpus import Corpus
+from cqa_helpers.heat import Strip
 from cqa_helpers.models import LocalModel
 from cqa_helpers.params import Params
-from cqa_helpers.prompts import prefix
+from cqa_helpers.prompts import load_dialect
 from cqa_helpers.records import Pair, Passage, Verdict
+from cqa_helpers.scoring import Asked
+
+SIDES = ("good", "degraded")
+BASE = "base"
+# Arms whose adapters on the way are read: the tuned model, and the control that only talks.
+FOLLOWED = ("cot", "style-only")
+
+
+class Reader(NamedTuple):
+    """A model that reads: the base at step 0, or an arm's seed after a step."""
+
+    arm: str
+    n_train: int
+    seed: int
+    checkpoint: int
+    last: bool
+
+    def names(self) -> dict[str, Any]:
+        """Return the columns that name it."""
+        return self._asdict()
 
 
 def wanted(params: Params) -> list[Member]:
@@ -31,103 +56,172 @@ def wanted(params: Params) -> list[Member]:
     ]
 
 
-def read_all(
-    members: Sequence[Member],
-    params: Params,
-    material: Corpus,
-    run_dir: Path,
-    record: CallRecord,
-) -> pd.DataFrame:
-    """Return one row a model and pair: H(x), H(x|y) and judgment bits of both versions.
+def readers(
+    members: Sequence[Member], params: Params, run_dir: Path
+) -> Iterator[tuple[Reader, Member, int | None]]:
+    """Yield each tuned model that reads, its member, and the step on the way, if it is one."""
+    assert params.surprise is not None
+    assert params.tuning is not None
+    for member in members:
+        steps: list[int | None] = [None]
+        if params.surprise.checkpoints and member.arm in FOLLOWED:
+            steps = [*cohort.steps(member, run_dir), None]
+        for step in steps:
+            at = params.tuning.steps if step is None else step
+            yield Reader(member.arm, member.n, member.seed, at, step is None), member, step
 
-    Models are ``base`` (one draw of reviews a seed, so that it is compared seed by seed) and each
-    member. Columns end in ``_good`` and ``_degraded``; judgment bits are nan where a review left
-    a verdict out.
+
+def texts(
+    members: Sequence[Member], params: Params, pairs: Sequence[Pair], run_dir: Path
+) -> pd.DataFrame:
+    """Return the text direction: bits of each side of each pair under each condition, by model.
+
+    On the way neutral and joint prefixes alone are read. Rows of the base stand once a seed, so
+    that every seed has its own *before*. The base is loaded once for all adapters.
+
+    Raises
+    ------
+    ConditionError, SurpriseError
+        A pair that has no constraint or no contrast, or cannot be scored: which, and why.
     """
     assert params.tuning is not None
     assert params.models is not None
     base = Base(params.models)
-    frames = []
-    pairs = material.pairs
-    sides = [
-        Passage(
-            id=f"{pair.id}#{side}", work_id=pair.id, text=getattr(pair, side), origin=pair.origin,
-            licence="as its pair", source="pairs", language=pair.meta.get("language", "en"),
-        )
-        for side in ("good", "degraded") for pair in pairs
-    ]  # fmt: skip
-    text = _text_direction(base.local(), params, pairs)
-    untuned = cohort.ask_base(base, params, sides, record)
-    for repeat, seed in enumerate(params.tuning.seeds):
-        bits = _judgment_bits([v for v in untuned if v.repeat == repeat], pairs, params)
-        frames.append(_frame("base", 0, seed, pairs, text, bits))
-    for member in members:
-        folder = Path(run_dir) / "adapters" / member.name
-        tuned = finetuning.with_adapter(base.local(), folder)
-        try:
-            text = _text_direction(tuned, params, pairs)
-        finally:
-            finetuning.without(tuned, base.local())
-        answers = cohort.ask(member, base, params, sides, run_dir, record)
-        bits = _judgment_bits(answers, pairs, params)
-        frames.append(_frame(member.arm, member.n, member.seed, pairs, text, bits))
+    before = conditions.prefixes(pairs, dialects(params), base.tokenizer(), params.seed)
+    whole = _bits(base.local(), params, pairs, before, conditions.CONDITIONS)
+    frames = [
+        whole.assign(**Reader(BASE, 0, seed, 0, True).names()) for seed in params.tuning.seeds
+    ]
+    for reader, member, step in readers(members, params, run_dir):
+        named = conditions.CONDITIONS if reader.last else (conditions.NEUTRAL, conditions.JOINT)
+        with cohort.worn(member, base, run_dir, step) as tuned:
+            frames.append(_bits(tuned, params, pairs, before, named).assign(**reader.names()))
     return pd.concat(frames, ignore_index=True)
 
 
-def _text_direction(
-    local: LocalModel, params: Params, pairs: Sequence[Pair]
-) -> dict[str, surprise.Surprise]:
-    assert params.surprise is not None
-    dialect = cohort.panel(params).dialect
-    constrained = [prefix(dialect, pair.constraints) for pair in pairs]
-    return {
-        side: surprise.score(
-            local, prefix(dialect, None), constrained, [getattr(p, side) for p in pairs],
-            params.surprise.batch_size,
+def judgments(
+    members: Sequence[Member],
+    params: Params,
+    pairs: Sequence[Pair],
+    run_dir: Path,
+    record: CallRecord,
+) -> pd.DataFrame:
+    """Return the judgment direction: Σ log2 P(good) of each side of each pair, by model.
+
+    Nan where a review left a verdict out. The base is asked once a seed.
+    """
+    assert params.tuning is not None
+    assert params.models is not None
+    base = Base(params.models)
+    sides = [
+        Passage(
+            id=f"{pair.id}#{side}", work_id=pair.id, text=getattr(pair, side), origin=pair.origin,
+            licence="as its pair", source="pairs", language=conditions.language_of(pair),
         )
-        for side in ("good", "degraded")
+        for side in SIDES for pair in pairs
+    ]  # fmt: skip
+    untuned = cohort.ask_base(base, params, sides, record)
+    frames = [
+        _judged([v for v in untuned if v.repeat == k], params, pairs).assign(
+            **Reader(BASE, 0, seed, 0, True).names()
+        )
+        for k, seed in enumerate(params.tuning.seeds)
+    ]
+    for reader, member, step in readers(members, params, run_dir):
+        answers = cohort.ask(member, base, params, sides, run_dir, record, step=step)
+        frames.append(_judged(answers, params, pairs).assign(**reader.names()))
+    return pd.concat(frames, ignore_index=True)
+
+
+def strips(
+    member: Member, params: Params, pairs: Sequence[Pair], pair: Pair, run_dir: Path
+) -> dict[str, list[Strip]]:
+    """Return both versions of a pair token by token, as ``base`` and ``tuned`` read them.
+
+    ``pairs`` are those that the pair was read with.
+    """
+    assert params.models is not None
+    base = Base(params.models)
+    before = conditions.prefixes(pairs, dialects(params), base.tokenizer(), params.seed)[pair.id]
+    asked = [
+        Asked(before[condition], getattr(pair, side))
+        for side in SIDES
+        for condition in (conditions.NEUTRAL, conditions.JOINT)
+    ]
+    found = {"base": scoring.score(base.local(), asked, **options(params))}
+    with cohort.worn(member, base, run_dir) as tuned:
+        found["tuned"] = scoring.score(tuned, asked, **options(params))
+    return {
+        who: [
+            Strip(side, getattr(pair, side), bits[2 * k].spans, bits[2 * k].bits,
+                  bits[2 * k + 1].bits)
+            for k, side in enumerate(SIDES)
+        ]
+        for who, bits in found.items()
     }  # fmt: skip
 
 
-def _judgment_bits(
-    answers: Sequence[Verdict], pairs: Sequence[Pair], params: Params
-) -> dict[str, np.ndarray]:
+def dialects(params: Params) -> dict[str, Any]:
+    """Return the dialect whose prefixes are used, by language of a pair."""
+    assert params.surprise is not None
+    assert params.models is not None
+    named = params.surprise.dialects
+    return {
+        language: load_dialect(named.get(language, params.models.dialect))
+        for language in ("en", "zh")
+    }
+
+
+def options(params: Params) -> dict[str, Any]:
+    """Return how texts are scored."""
+    assert params.surprise is not None
+    plan = params.surprise
+    return {
+        "batch_tokens": plan.batch_tokens, "too_long": plan.too_long, "stride": plan.stride,
+    }  # fmt: skip
+
+
+def _bits(
+    local: LocalModel,
+    params: Params,
+    pairs: Sequence[Pair],
+    before: dict[str, dict[str, str]],
+    wanted: Sequence[str],
+) -> pd.DataFrame:
+    rows = [
+        (pair, side, condition)
+        for pair in pairs for side in SIDES for condition in wanted if condition in before[pair.id]
+    ]  # fmt: skip
+    asked = [Asked(before[p.id][condition], getattr(p, side)) for p, side, condition in rows]
+    found = scoring.score(local, asked, **options(params))
+    return pd.DataFrame(
+        [
+            {
+                **_named(pair, side), "condition": condition, "bits": bits.total,
+                "n_tokens": len(bits.bits), "n_chars": bits.n_chars, "straddles": bits.straddles,
+                "windows": bits.windows,
+            }
+            for (pair, side, condition), bits in zip(rows, found, strict=True)
+        ]
+    )  # fmt: skip
+
+
+def _judged(answers: Sequence[Verdict], params: Params, pairs: Sequence[Pair]) -> pd.DataFrame:
     assert params.surprise is not None
     dimensions = list(dict.fromkeys(v.dimension for v in answers))
     known = {(v.item_id, v.dimension): v.probability for v in answers}
-    bits = {}
-    for side in ("good", "degraded"):
+    frames = []
+    for side in SIDES:
         table = np.array(
             [[known.get((f"{p.id}#{side}", d)) for d in dimensions] for p in pairs], dtype=float
         )
-        bits[side] = surprise.log_odds_all_good(table, params.surprise.clip)
-    return bits
+        bits = surprise.log_odds_all_good(table, params.surprise.clip)
+        frames.append(pd.DataFrame([_named(p, side) for p in pairs]).assign(bits=bits))
+    return pd.concat(frames, ignore_index=True)
 
 
-def _frame(
-    arm: str,
-    n: int,
-    seed: int,
-    pairs: Sequence[Pair],
-    text: Mapping[str, surprise.Surprise],
-    bits: Mapping[str, np.ndarray],
-) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "arm": arm,
-            "n_train": n,
-            "seed": seed,
-            "pair": [p.id for p in pairs],
-            "group": [p.group for p in pairs],
-            "dimension": [p.dimension for p in pairs],
-            **{
-                f"{name}_{side}": values
-                for side in ("good", "degraded")
-                for name, values in (
-                    ("h_x", text[side].unconstrained),
-                    ("h_x_given_y", text[side].constrained),
-                    ("judgment", bits[side]),
-                )
-            },
-        }
-    )
+def _named(pair: Pair, side: str) -> dict[str, str]:
+    return {
+        "pair": pair.id, "group": pair.group, "language": conditions.language_of(pair),
+        "dimension": pair.dimension, "side": side,
+    }  # fmt: skip

@@ -239,13 +239,55 @@ class Judging(Section):
         return self
 
 
+class Cloze(Section):
+    """Stories with blanks, filled by the models and scored: satisfy × (1 + weight × surprise).
+
+    ``judge`` says whether a filling satisfies; in a rehearsal the planted truth does.
+    """
+
+    judge: str
+    n_stories: int = Field(ge=1, le=1000)
+    weight: float = Field(default=1.0, ge=0, le=10)
+    max_new_tokens: int = Field(ge=1, le=512)
+
+
+class Duality(Section):
+    """Passages that the models write before and after tuning, of the first literary pairs."""
+
+    n_items: int = Field(ge=1, le=1000)
+    max_new_tokens: int = Field(ge=1, le=4096)
+
+
 class Surprise(Section):
-    """The calibrated-surprise measure."""
+    """The calibrated-surprise measure.
+
+    ``primary`` direction and ``reading`` (A: change of I of the good text, B: of good minus
+    degraded) are declared. ``dialects`` names, by language of a pair, the prompts whose prefixes
+    are used, where that is not the model's own. ``external`` names factual pairs of public sources,
+    ``n_external`` of each. ``checkpoints`` also reads the adapters kept on the way. A text that
+    with its prefix is longer than the model reads is refused, or read in windows that move by
+    ``stride`` tokens.
+    """
 
     primary: Literal["judgment", "text"]
+    reading: Literal["A", "B"] = "B"
     arms: list[ArmName] = Field(min_length=1)
     clip: float = Field(gt=0, lt=0.5)
-    batch_size: int = Field(ge=1, le=4096)
+    batch_tokens: int | None = Field(default=None, ge=64, le=10_000_000)
+    dialects: dict[Literal["en", "zh"], str] = {}
+    too_long: Literal["refuse", "window"] = "refuse"
+    stride: int | None = Field(default=None, ge=1)
+    checkpoints: bool = True
+    external: list[str] = []
+    n_external: int = Field(default=0, ge=0, le=10_000)
+    cloze: Cloze | None = None
+    duality: Duality | None = None
+
+    @model_validator(mode="after")
+    def _windows_have_a_stride(self) -> Surprise:
+        if (self.too_long == "window") != (self.stride is not None):
+            raise ValueError("stride belongs to too_long: window, and window needs one")
+        return self
 
 
 class Simulation(Section):

@@ -58,7 +58,7 @@ def hold(params: Params, material: Corpus, run_dir: Path, record: CallRecord) ->
     )
     sitting = Sitting([v for v in whole if v.item_id in items])
     _models(sitting, params, held_out, run_dir, record)
-    endpoints = _endpoints(params, record)
+    endpoints = live_judges(params, record)
     for live in params.judging.live:
         _ask_live(sitting, live, endpoints[live.judge_id], params, held_out)
     for name, members in params.judging.juries.items():
@@ -103,7 +103,8 @@ def _models(
             sitting.cost[judge] = Cost(usd, seconds * 1000 / n)
 
 
-def _endpoints(params: Params, record: CallRecord) -> dict[str, Endpoint]:
+def live_judges(params: Params, record: CallRecord) -> dict[str, Endpoint]:
+    """Return the judges behind an endpoint by name; nobody is asked yet."""
     if not params.judging.live:
         return {}
     # The SDK takes a second to import, which a run without live judges need not pay.
@@ -147,7 +148,7 @@ def _once_more(
     assert checks is not None
     passages = [p for p in held_out if p.text][: checks.n_items]
     for name in checks.judges:
-        judge, put = _who(name, params, run_dir, record, endpoints)
+        judge, put = judge_of(name, params, run_dir, record, endpoints)
         plain = put.questions(passages)
         changes = {"answers swapped": Panel(put.taxonomy, put.dialect, put.form, swapped=True)}
         if not checks.swap_options:
@@ -164,13 +165,20 @@ def _once_more(
             yield change, judge.ask(asked, panel)
 
 
-def _who(
+def judge_of(
     name: str,
     params: Params,
     run_dir: Path,
     record: CallRecord,
     endpoints: Mapping[str, Endpoint],
 ) -> tuple[Judge, Panel]:
+    """Return a judge that can be asked anew, and in which words.
+
+    Raises
+    ------
+    JudgeError
+        It is a recorded judge, a baseline or an unknown one, or its model is not trained.
+    """
     for live in params.judging.live:
         if live.judge_id == name:
             return endpoints[name], cohort.live_panel(live, params)
@@ -185,8 +193,8 @@ def _who(
                 judge = cohort.judge(member, base, params, run_dir, record)
                 return judge, cohort.panel(params, member.arm)
     raise JudgeError(
-        f"judging.checks.judges names {name!r}, which cannot be asked once more: name a live "
-        "judge, base, or a model that is trained; recorded verdicts and baselines answer once."
+        f"{name!r} cannot be asked once more (judging.checks.judges, surprise.cloze.judge): name a "
+        "live judge, base, or a model that is trained; recorded verdicts and baselines answer once."
     )
 
 

@@ -15,13 +15,22 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cqa_helpers import arms, capacity, cohort, finetuning, judges, models, surprise
+from cqa_helpers import (
+    arms,
+    capacity,
+    cohort,
+    conditions,
+    finetuning,
+    judges,
+    models,
+    reading,
+    scoring,
+)
 from cqa_helpers.arms import TrainingRow
 from cqa_helpers.calls import CallRecord
 from cqa_helpers.cohort import Member
 from cqa_helpers.corpus import Corpus
 from cqa_helpers.params import Params
-from cqa_helpers.prompts import prefix
 from cqa_helpers.records import Passage
 
 # What every notebook imports, and what only loading and training a model needs.
@@ -224,14 +233,12 @@ def _scored(
     """Return the seconds one pair takes in the text direction, both its versions."""
     if params.surprise is None or not material.pairs:
         return 0.0
-    pairs = material.pairs[: params.surprise.batch_size]
-    dialect = cohort.panel(params).dialect
-    before = clock()
-    surprise.score(
-        local, prefix(dialect, None), [prefix(dialect, p.constraints) for p in pairs],
-        [p.good for p in pairs], params.surprise.batch_size,
-    )  # fmt: skip
-    return 2 * (clock() - before) / len(pairs)
+    pairs = material.pairs[:16]
+    before = conditions.prefixes(pairs, reading.dialects(params), local.tokenizer, params.seed)
+    asked = [scoring.Asked(prefix, p.good) for p in pairs for prefix in before[p.id].values()]
+    started = clock()
+    scoring.score(local, asked, **reading.options(params))
+    return 2 * (clock() - started) / len(pairs)
 
 
 def flops_a_token(shape: capacity.Shape, length: float, checkpointing: bool) -> float:

@@ -9,97 +9,10 @@ same mutual information factored the other way, ``i = log2 p(y|x) − log2 p(y)`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-
-from cqa_helpers.models import LocalModel, batches
-
-
-class SurpriseError(ValueError):
-    """A text cannot be scored."""
-
-
-class Surprise(NamedTuple):
-    """H(x), H(x|y) and their difference, bits per passage token, arrays of equal shape."""
-
-    unconstrained: np.ndarray
-    constrained: np.ndarray
-
-    @property
-    def information(self) -> np.ndarray:
-        """Return I(x; y) = H(x) − H(x|y)."""
-        return self.unconstrained - self.constrained
-
-
-def bits_per_token(
-    local: LocalModel, prefixes: Sequence[str], texts: Sequence[str], batch_size: int
-) -> np.ndarray:
-    """Return −1/T Σ log2 p(x_t | prefix, x_<t) of each text, over its own tokens alone.
-
-    The text's tokens are those after the prefix's; prefix and text are joined by a space where
-    neither has one.
-
-    Raises
-    ------
-    SurpriseError
-        A text has no token of its own.
-    """
-    import torch
-
-    tokenise = local.tokenizer
-    rows = []
-    for prefix, text in zip(prefixes, texts, strict=True):
-        joint = prefix if not prefix or prefix[-1].isspace() else prefix + " "
-        head = tokenise(prefix)["input_ids"]
-        whole = tokenise(joint + text)["input_ids"]
-        # Where a tokenizer merges across the seam, the first changed token counts as text.
-        start = next(
-            (i for i, (a, b) in enumerate(zip(head, whole, strict=False)) if a != b),
-            min(len(head), len(whole)),
-        )
-        start = max(start, 1)
-        if start >= len(whole):
-            raise SurpriseError(f"No passage token to score in {text[:40]!r}.")
-        rows.append((whole, start))
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
-    bits = np.empty(len(rows))
-    device = local.model.device
-    for batch in batches(len(rows), batch_size):
-        chosen = order[batch]
-        width = max(len(rows[i][0]) for i in chosen)
-        ids = torch.full((len(chosen), width), tokenise.pad_token_id)
-        mask = torch.zeros((len(chosen), width), dtype=torch.long)
-        for r, i in enumerate(chosen):
-            whole = rows[i][0]
-            ids[r, : len(whole)] = torch.tensor(whole)
-            mask[r, : len(whole)] = 1
-        ids, mask = ids.to(device), mask.to(device)
-        with torch.inference_mode():
-            logits = local.model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
-            losses = torch.nn.functional.cross_entropy(
-                logits.transpose(1, 2), ids[:, 1:], reduction="none"
-            )
-        for r, i in enumerate(chosen):
-            whole, start = rows[i]
-            bits[i] = losses[r, start - 1 : len(whole) - 1].mean().item() / math.log(2)
-    return bits
-
-
-def score(
-    local: LocalModel,
-    neutral: str,
-    constrained: Sequence[str],
-    texts: Sequence[str],
-    batch_size: int,
-) -> Surprise:
-    """Return H(x) after the neutral prefix and H(x|y) after each text's own constraints."""
-    return Surprise(
-        bits_per_token(local, [neutral] * len(texts), texts, batch_size),
-        bits_per_token(local, constrained, texts, batch_size),
-    )
 
 
 def log_odds_all_good(probabilities: np.ndarray, clip: float) -> np.ndarray:

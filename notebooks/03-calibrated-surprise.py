@@ -347,7 +347,7 @@ else:
 
 # %%
 #| label: tbl-duality
-#| tbl-cap: "What is written after tuning less what is written before, 95 % intervals over seeds: I(x; y) of the text under the constraints it was to meet, as the untouched base reads it, with both terms apart; and P(good) by tuned judges of other seeds. The base under other seeds shows the noise."
+#| tbl-cap: "What is written after tuning less what is written before, 95 % intervals over seeds: I(x; y) of the text under the constraints it was to meet, in bits per token as the untouched base reads it, with both terms apart; and P(good) by tuned judges of other seeds. The base under other seeds shows the noise."
 wrote = None
 if plan.duality is not None:
     base = cohort.Base(params.models)
@@ -361,7 +361,7 @@ if plan.duality is not None:
         said = duality.judged(written, pairs, params, run, record, judges, base=base)
     approved = duality.approvals(written, pairs, said)
     names = {
-        "information": "I(x; y), bits per token",
+        "information": "I(x; y)",
         "h_neutral": "H(x)",
         "h_constrained": "H(x|y)",
     }
@@ -388,7 +388,7 @@ if plan.duality is not None:
             compared[title] = duality.contrasts(told, column, level, seed=params.seed)
     figures.show_table(duality.as_rows(compared), digits=3)
     wrote = {
-        "sentence": f"{duality.headline(compared, names['information'], '')}.",
+        "sentence": f"{duality.headline(compared, 'I(x; y)', 'bits per token')}.",
         "effects": compared,
         "texts": len(written),
     }

@@ -34,8 +34,8 @@ from cqa_helpers.sections import (
 
 __all__ = [
     "ArmName", "Blind", "Checks", "Cloze", "Corpus", "Duality", "Judging", "Live", "Models",
-    "Nested", "Params", "ParamsError", "Price", "Prices", "Simulation", "Study", "Surprise", "Tuning", "file_of",
-    "fingerprint", "load", "profiles",
+    "Nested", "Params", "ParamsError", "Price", "Prices", "Simulation", "Study", "Surprise",
+    "Tuning", "file_of", "fingerprint", "load", "profiles",
 ]  # fmt: skip
 
 Status = Literal["simulated", "public-replay", "model-authored", "funded-study"]

@@ -100,6 +100,7 @@ if len(finished) < len(wanted):
         "Planned and not trained yet (run 02-fine-tune for them):",
         ", ".join(m.name for m in wanted if m not in finished),
     )
+assert finished, "no model is tuned yet: run notebook 02-fine-tune first"
 with calls.opened(run, "03-calibrated-surprise") as record:
     texts = reading.texts(finished, params, pairs, run)
     judgments = reading.judgments(finished, params, pairs, run, record)

@@ -145,14 +145,18 @@ figures.show_table(pairtables.as_rows(shown), digits=3)
 #| label: tbl-interaction
 #| tbl-cap: "The declared primary measure: change by arm and group, their difference, and each arm beyond the style-only control, in bits. Intervals for other seeds and other pairs; beside them for other seeds on these pairs."
 mine = [e for e in primary if e.group == pairwise.INTERACTION or e.against is None]
-figures.show_table(pairtables.effect_rows(mine))
+table = pairtables.effect_rows(mine).drop(columns=["p, these pairs", "Lowest seed", "Highest seed"])
+figures.show_table(table.assign(p=table["p"].map(figures.p_value)))
 
 # %%
 #| label: tbl-declared
 #| tbl-cap: "The tuned model's interaction, literary minus factual, at every checkpoint and in both readings of the primary direction; p two-sided, and corrected together by Holm's procedure. The last checkpoint in the declared reading is primary."
 tests = pairwise.declared_tests(effects, "cot", plan.primary)
 corrected = pairwise.corrected(tests)
-figures.show_table(pairtables.tested_rows(tests), digits=3)
+table = pairtables.tested_rows(tests)
+for column in ("p", "p, Holm"):
+    table[column] = table[column].map(figures.p_value)
+figures.show_table(table)
 
 # %%
 #| label: fig-trajectory
@@ -179,13 +183,15 @@ if track["checkpoint"].nunique() > 1:
 #| label: tbl-drift
 #| tbl-cap: "Each tuned model by itself, primary direction and reading, literary pairs: Cohen's d with bootstrap interval over pairs, Wilcoxon two-sided and one-sided, signs."
 drifts = pairwise.checkpoints(declared, level, params.seed)
-figures.show_table(
-    pairtables.checkpoint_rows(
-        d
-        for d in drifts
-        if (d.direction, d.reading, d.group) == (plan.primary, plan.reading, "literary")
-    )
-)
+shown = [
+    d
+    for d in drifts
+    if (d.direction, d.reading, d.group) == (plan.primary, plan.reading, "literary")
+]
+table = pairtables.checkpoint_rows(shown).drop(columns="Pairs")
+for column in ("Wilcoxon p", "one-sided", "Sign test p"):
+    table[column] = table[column].map(figures.p_value)
+figures.show_table(table)
 
 # %% [markdown]
 # ## H(X) and H(X|Y) apart
@@ -238,6 +244,11 @@ if tuned_first is not None:
 simulated = pairstudies.simulate(level=level, seed=params.seed)
 figures.show_table(pairstudies.as_rows(simulated), digits=1)
 print(pairstudies.headline(simulated))
+most = max(r.rejected_one_checkpoint for r in simulated.rates)
+drifting = (
+    "in simulated studies where seeds drift and nothing is there, such a test finds something in "
+    f"up to {most:.0%}"
+)
 
 # %%
 #| label: tbl-reach
@@ -387,7 +398,8 @@ if plan.duality is not None:
             ("good", "good, where readable (planted truth)"),
         ):
             compared[title] = duality.contrasts(told, column, level, seed=params.seed)
-    figures.show_table(duality.as_rows(compared), digits=3)
+    shown = duality.as_rows(compared).drop(columns=["Seeds", "Pairs", "Without a value"])
+    figures.show_table(shown, digits=3)
     wrote = {
         "sentence": f"{duality.headline(compared, 'I(x; y)', 'bits per token')}.",
         "effects": compared,
@@ -422,8 +434,8 @@ if wrote is not None:
 #| label: tbl-planted
 #| tbl-cap: "Planted and found Δ(ΔI), reading B, bits (judgment: per passage; text: per token), 95 % intervals for other seeds and pairs."
 if params.corpus.people is not None:
-    most = float(np.log2((1 - plan.clip) / plan.clip))
-    told = {("judgment", "cot", "literary"): most}
+    flipped = float(np.log2((1 - plan.clip) / plan.clip))
+    told = {("judgment", "cot", "literary"): flipped}
     found = [
         e
         for e in effects
@@ -459,10 +471,15 @@ _ = results.save(
         "primary_direction": plan.primary,
         "reading": plan.reading,
         "groups": entropies.results(texts, judgments),
+        "levels": entropies.levels(texts).to_dict("records"),
         **pairwise.results(effects, drifts),
         "holm": corrected,
         "conditions": above,
-        "simulated": {"sentence": pairstudies.headline(simulated), **simulated._asdict()},
+        "simulated": {
+            "sentence": pairstudies.headline(simulated),
+            "drift": drifting,
+            **simulated._asdict(),
+        },
         "external": None if outside is None else pairwise.results(outside, []),
         "cloze": filled,
         "duality": wrote,

@@ -162,7 +162,10 @@ def results(settings: params.Params) -> dict[str, Any]:
         "02-fine-tune": {"arms": {"cot": {"100": {"summary": summary}}}},
         "03-calibrated-surprise": {
             "primary": "judgment",
-            "simulated": {"sentence": "Intervals held what was planted."},
+            "simulated": {
+                "sentence": "Intervals held what was planted.",
+                "drift": "such a test often finds what is not there",
+            },
             "cloze": {"sentence": "No difference is to be seen."},
             "duality": {"sentence": "No effect on writing was found."},
         },

@@ -74,8 +74,13 @@ def test_each_job_of_the_graph_is_there_with_its_seconds(
     assert by["02-fine-tune"].asking == pytest.approx(
         (2 * (16 + again) + reasons + recognised) * 0.5
     )
-    # Both versions of six pairs: two draws of the base, two seeds of the arm, three scored.
-    assert by["03-calibrated-surprise"].asking == pytest.approx(12 * 2 * 0.75 + 6 * 3 * 0.1)
+    # Both versions of six pairs: two draws of the base, two seeds of the arm at its end and at two
+    # steps on the way; three models scored, and a quarter of the prefixes on the way.
+    read = 12 * 2 * (0.5 + 3 * 0.25) + 6 * (3 + 2 * 2 / 4) * 0.1
+    # Twelve passages by the base, twice, and the arm, written and judged; blanks of eight stories
+    # by the base's best, the base and the arm, with three times the tokens of a question.
+    written, filled = 2 * 12 * (2 * 2 + 2) * 0.5, 3 * workload.BLANKS * 8 * (1 + 2 + 2) * 0.5
+    assert by["03-calibrated-surprise"].asking == pytest.approx(read + written + filled)
     assert by["04-judge"].after == ("01-annotate-audit", "02-fine-tune")
 
 

@@ -93,8 +93,8 @@ def secondary_rows(found: Blindtest, params: Params) -> pd.DataFrame:
                 "Compared": f"{standing.name_of(s.a, params)} − {standing.name_of(s.b, params)}",
                 "On": "ranking" if s.criterion == RANK else _label(s.criterion, params),
                 "Difference": tuple(s.difference),
-                "p": _p(s.p),
-                "p, Holm": _p(s.p_holm),
+                "p": figures.p_value(s.p),
+                "p, Holm": figures.p_value(s.p_holm),
             }
             for s in found.secondary
         ]
@@ -120,12 +120,6 @@ def _label(criterion: str, params: Params) -> str:
     if params.blind is None:
         raise ValueError(f"profile {params.profile!r} has no blind test to speak of")
     return taxonomy.load(params.blind.taxonomy).get(criterion).label.en
-
-
-def _p(value: float | None) -> str | None:
-    if value is None:
-        return None
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _filled(table: pd.DataFrame) -> pd.DataFrame:

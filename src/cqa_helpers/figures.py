@@ -117,6 +117,13 @@ def number(value: Any, digits: int = 2) -> str:
     return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
 
 
+def p_value(p: float | None) -> str | None:
+    """Return a p-value for show; no test is certain, so the smallest are ``< 0.001``."""
+    if p is None or np.isnan(p):
+        return None
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def span(interval: Any, digits: int = 2) -> str:
     """Return an interval as text: ``0.08 (0.05 to 0.12)``."""
     value, low, high = interval

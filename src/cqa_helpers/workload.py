@@ -22,14 +22,16 @@ from cqa_helpers.speeds import Speeds
 REST = {
     "01-annotate-audit": 2.5,
     "02-fine-tune": 13.0,
-    "03-calibrated-surprise": 3.0,
+    "03-calibrated-surprise": 12.0,
     "04-judge": 5.0,
-    "05-blind-analysis": 3.0,
+    "05-blind-analysis": 8.0,
     "report": 10.0,
 }
 
 # A probability read after a given text is one pass without sampling: so much of a question.
 # Measured on two cores with the rehearsal; it is less where answers are longer.
+# Blanks of a story, about.
+BLANKS = 12
 READING = {"probe": 0.22, "recognition": 0.1}
 
 
@@ -198,12 +200,24 @@ def _model_steps(
         read = reading.wanted(params)
         one = material.test()[:1]
         sides = 2 * len(material.pairs)
-        asking = speeds.base_ask * sides * _count(params, one, "cot") * len(params.tuning.seeds)
+        seeds = len(params.tuning.seeds)
+        followed = [m for m in read if m.arm in reading.FOLLOWED]
+        on_way = params.tuning.checkpoints - 1 if params.surprise.checkpoints else 0
+        asking = speeds.base_ask * sides * _count(params, one, "cot") * seeds
         asking += sum(
             speeds.paces[arms.FORM_OF_ARM[m.arm]].ask * sides * _count(params, one, m.arm)
+            * (1 + (on_way if m in followed else 0))
             for m in read
-        )
-        asking += speeds.score * len(material.pairs) * (1 + len(read))
+        )  # fmt: skip
+        # On the way two of eight prefixes are read.
+        asking += speeds.score * len(material.pairs) * (1 + len(read) + len(followed) * on_way / 4)
+        if written := params.surprise.duality:
+            # Written about as long as a review, and about as many reviews of it.
+            asking += 2 * speeds.base_ask * written.n_items * (2 * seeds + len(followed))
+        if filled := params.surprise.cloze:
+            length = filled.max_new_tokens / params.judging.max_new_tokens
+            fillings = BLANKS * filled.n_stories * (1 + seeds + len(followed))
+            asking += speeds.base_ask * length * fillings
         yield Step(
             "03-calibrated-surprise",
             notebook + REST["03-calibrated-surprise"] + speeds.load + asking,

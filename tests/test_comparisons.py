@@ -93,7 +93,7 @@ def test_what_notebook_03_asked_about_the_pairs_is_not_asked_again(
     params = small_params(models={"base": str(tiny_folder)})
     material = corpus.prepare(params, tmp_path)
     with calls.opened(tmp_path, "03-calibrated-surprise") as record:
-        reading.read_all([], params, material, tmp_path, record)
+        reading.judgments([], params, material.pairs, tmp_path, record)
     monkeypatch.setattr(models, "load", None)
     found = comparisons.gather(params, tmp_path, "base")
     assert len(found.verdicts) == 6 * 2 * 3 * 2

@@ -172,6 +172,10 @@ def contrasts(
     effects = {}
     for arm in (a for a in WRITERS if a in each.index.get_level_values("arm") and a != reference):
         gaps = (each.xs(arm) - each.xs(reference)).dropna(how="all")
+        nothing = Interval(None, None, None)
+        if gaps.empty:
+            effects[arm] = Effect(nothing, nothing, {}, 0, int(lost.get(arm, 0)))
+            continue
         counted = gaps.to_numpy(dtype=float)
         by_seed = np.nanmean(counted, axis=1)
         mean = t_interval(by_seed, level)
@@ -179,10 +183,10 @@ def contrasts(
         totals = np.nan_to_num(counted)[:, drawn].sum(axis=2)
         with np.errstate(invalid="ignore", divide="ignore"):
             again = (totals / ok[:, drawn].sum(axis=2)).mean(axis=0)
-        limits = np.nanquantile(again, [(1 - level) / 2, (1 + level) / 2]) if len(gaps) else []
+        limits = np.nanquantile(again, [(1 - level) / 2, (1 + level) / 2])
         effects[arm] = Effect(
             mean,
-            Interval(mean.value, *map(float, limits)) if len(gaps) else Interval(None, None, None),
+            Interval(mean.value, *map(float, limits)),
             {int(str(s)): float(v) for s, v in zip(gaps.index, by_seed, strict=True)},
             int(ok.any(axis=0).sum()),
             int(lost.get(arm, 0)),

@@ -234,8 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1))
     given = parser.parse_args(arguments)
-    # For the new processes: matrices here are too small for threads.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # For the new processes: matrices here are too small for threads, whoever has set more.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     found = simulate(params.load(given.params), given.processes)
     write_atomically(given.out, found.model_dump_json(indent=1) + "\n")
     print(headline(found))

@@ -8,11 +8,7 @@ same mutual information factored the other way, ``i = log2 p(y|x) − log2 p(y)`
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import numpy as np
-from scipy import stats
 
 
 def log_odds_all_good(probabilities: np.ndarray, clip: float) -> np.ndarray:
@@ -22,30 +18,3 @@ def log_odds_all_good(probabilities: np.ndarray, clip: float) -> np.ndarray:
     (our choice). A passage with a missing verdict is nan.
     """
     return np.log2(np.clip(probabilities, clip, 1 - clip)).sum(axis=1)
-
-
-class PairTest(NamedTuple):
-    """A paired contrast within one model: mean, Cohen's d, two-sided Wilcoxon p, pairs used."""
-
-    mean: float
-    cohens_d: float | None
-    p_two_sided: float | None
-    n: int
-
-
-def pair_test(differences: np.ndarray) -> PairTest:
-    """Test paired differences of one model.
-
-    It measures one checkpoint's drift, not the treatment: the seed is the unit of the headline.
-    Missing pairs are left out and n says how many are left; constant differences (up to
-    rounding) have no d.
-    """
-    known = np.asarray(differences, dtype=float)
-    known = known[~np.isnan(known)]
-    if len(known) == 0:
-        return PairTest(math.nan, None, None, 0)
-    mean = float(known.mean())
-    spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
-    if spread <= 1e-9 * np.abs(known).max():
-        return PairTest(mean, None, None, len(known))
-    return PairTest(mean, mean / spread, float(stats.wilcoxon(known).pvalue), len(known))

@@ -43,7 +43,7 @@ def unanswered():
     return f"{failed} failed, {done.stat().st_mtime_ns}" if failed else ""
 
 
-# Blind tests are simulated beforehand, once: no change elsewhere makes that run again.
+# Blind tests are simulated beforehand; only what the studies rest on makes that run again.
 SIMULATION = PARAMS.blind.simulation if PARAMS.blind else None
 
 
